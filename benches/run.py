@@ -1,0 +1,175 @@
+"""Measure motet beside its rivals in one run, and print each ratio beside what it must reach."""
+
+import argparse
+import dataclasses
+import json
+import platform
+import sys
+from collections.abc import Callable
+
+from harness import machine, memory, plan, rows, setup
+from harness.loops import LOOPS
+from harness.progress import Progress
+from harness.records import Record, Results
+from harness.report import report
+from harness.settings import BENCHES, Settings, processors
+
+COLOURS = {" met |": "\x1b[32m met\x1b[0m |", " missed |": "\x1b[31m missed\x1b[0m |"}
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="Needs Linux and cargo. Installs benches/requirements.txt into its own virtual environment. "
+        "The default run takes about ten minutes on two cores.",
+    )
+    parser.add_argument(
+        "--rows",
+        type=_names(rows.SECTIONS),
+        default=rows.SECTIONS,
+        help=f"of {','.join(rows.SECTIONS)} (default: all)",
+    )
+    parser.add_argument(
+        "--loops",
+        type=_names(LOOPS),
+        default=LOOPS,
+        help=f"of {','.join(LOOPS)} (default: all; the floor always runs)",
+    )
+    parser.add_argument(
+        "--rounds",
+        type=_positive_int,
+        default=3,
+        help="rounds of each row; microbenchmarks take 2, the watchdog 16 times as many (default: 3)",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=_positive_float,
+        default=1.5,
+        help="length of each echo measurement (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="see whether everything runs: one short round, figures without worth",
+    )
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="also write benches/RESULTS.md, and all rounds to benches/results.json",
+    )
+    arguments = parser.parse_args()
+    if arguments.quick and arguments.write:
+        parser.error("the figures of --quick are not worth writing; leave out --quick or --write")
+    if arguments.write and (arguments.rows != rows.SECTIONS or arguments.loops != LOOPS):
+        parser.error("RESULTS.md comes from one whole run; leave out --write, or --rows and --loops")
+    return arguments
+
+
+def _names(known: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
+    def parse(text: str) -> tuple[str, ...]:
+        chosen = text.split(",")
+        for name in chosen:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(known)}")
+        return tuple(name for name in known if name in chosen)
+
+    return parse
+
+
+def _positive_int(text: str) -> int:
+    if (value := int(text)) <= 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above zero")
+    return value
+
+
+def _positive_float(text: str) -> float:
+    if not 0 < (value := float(text)) < 3600:
+        raise argparse.ArgumentTypeError(f"{text} is not between zero and an hour")
+    return value
+
+
+def _settings(arguments: argparse.Namespace, loops: tuple[str, ...]) -> Settings:
+    quick = arguments.quick
+    server_cpu, client_cpu = processors()
+    return Settings(
+        sections=arguments.rows,
+        loops=loops,
+        rounds=1 if quick else arguments.rounds,
+        seconds=0.2 if quick else arguments.seconds,
+        micro_seconds=0.02 if quick else 0.25,
+        idle_connections=memory.raise_descriptor_limit(1_000 if quick else rows.IDLE_CONNECTIONS),
+        server_cpu=server_cpu,
+        client_cpu=client_cpu,
+    )
+
+
+def _measure(settings: Settings) -> list[Record]:
+    steps = plan.steps(settings)
+    records: list[Record] = []
+    with Progress(steps) as progress:
+        for step in steps:
+            progress.begin(step)
+            done = step.run()
+            records += done
+            for record in done:
+                if record.failure is not None:
+                    progress.note(f"failed: {record.section}, {record.row}, {record.loop}: {record.failure}")
+    return records
+
+
+def _describe(settings: Settings, quick: bool) -> dict[str, str]:
+    rounds = {section: settings.rounds * plan.ROUNDS_FACTOR.get(section, 1) for section in settings.sections}
+    apart = settings.server_cpu != settings.client_cpu
+    described = {
+        **machine.describe(),
+        "rounds": ", ".join(f"{section} {count}" for section, count in rounds.items()),
+        "length": f"{settings.seconds} s a server and round, {settings.micro_seconds} s a microbenchmark",
+        "processors": f"server on {settings.server_cpu}, client on {settings.client_cpu}"
+        + ("" if apart else ": they disturb each other"),
+        "idle connections": f"{settings.idle_connections:,}",
+    }
+    return {**described, "worth": "none: this was a quick run"} if quick else described
+
+
+def _show(text: str) -> None:
+    if sys.stdout.isatty():
+        for plain, coloured in COLOURS.items():
+            text = text.replace(plain, coloured)
+    print(text, end="")
+
+
+def main() -> int:
+    """Set up, measure, print; return the exit status."""
+    arguments = _arguments()
+    if platform.system() != "Linux":
+        print(
+            "benches: the benchmarks read the server's figures from Linux's /proc; run them there",
+            file=sys.stderr,
+        )
+        return 2
+    print("installing the rivals and building the floor", file=sys.stderr, flush=True)
+    try:
+        setup.install_rivals(arguments.loops)
+        setup.build_floor()
+    except setup.SetupFailed as failure:
+        print(f"benches: {failure}", file=sys.stderr)
+        return 2
+    contenders = [machine.find(name) for name in arguments.loops]
+    settings = _settings(arguments, tuple(found.name for found in contenders if found.version is not None))
+    described = _describe(settings, arguments.quick)
+    records = _measure(settings)
+    text = report(described, contenders, settings.sections, Results(records))
+    _show(text)
+    if arguments.write:
+        (BENCHES / "RESULTS.md").write_text(text)
+        raw = {"run": described, "loops": {found.name: str(found) for found in contenders}}
+        rounds = [dataclasses.asdict(record) for record in records]
+        (BENCHES / "results.json").write_text(json.dumps({**raw, "rounds": rounds}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("benches: interrupted; nothing was written")

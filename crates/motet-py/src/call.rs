@@ -1,0 +1,60 @@
+//! Calls into Python without temporary tuples.
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+/// Calls `object.name(argument)` without making a bound method.
+#[inline]
+pub fn method_with<'py>(
+    object: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+    argument: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let arguments = [object.as_ptr(), argument.as_ptr()];
+    // SAFETY: two valid references and a string, all of which outlive the call; no keywords. The result is a new reference or
+    // null with an exception set.
+    unsafe {
+        let result = ffi::PyObject_VectorcallMethod(name.as_ptr(), arguments.as_ptr(), 2, std::ptr::null_mut());
+        Bound::from_owned_ptr_or_err(object.py(), result)
+    }
+}
+
+/// Calls `object.name()` without making a bound method.
+#[inline]
+pub fn method<'py>(object: &Bound<'py, PyAny>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+    let arguments = [object.as_ptr()];
+    // SAFETY: as in `method_with`.
+    unsafe {
+        let result = ffi::PyObject_VectorcallMethod(name.as_ptr(), arguments.as_ptr(), 1, std::ptr::null_mut());
+        Bound::from_owned_ptr_or_err(object.py(), result)
+    }
+}
+
+/// Calls `callable(*arguments)`; `arguments[0]` is room for the interpreter, the arguments begin at 1.
+///
+/// # Safety
+/// `arguments[1..]` are valid references for the length of the call.
+#[inline]
+pub unsafe fn call_with_room<'py>(
+    callable: &Bound<'py, PyAny>,
+    arguments: &mut [*mut ffi::PyObject],
+) -> PyResult<Bound<'py, PyAny>> {
+    let count = (arguments.len() - 1) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+    // SAFETY: the caller's word; the element before the first argument is ours, as the offset flag promises.
+    unsafe {
+        let result = ffi::PyObject_Vectorcall(
+            callable.as_ptr(),
+            arguments.as_mut_ptr().add(1),
+            count,
+            std::ptr::null_mut(),
+        );
+        Bound::from_owned_ptr_or_err(callable.py(), result)
+    }
+}
+
+/// Whether an exception must end the run instead of going to the exception handler.
+pub fn ends_the_run(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<pyo3::exceptions::PyKeyboardInterrupt>(py)
+        || error.is_instance_of::<pyo3::exceptions::PySystemExit>(py)
+}

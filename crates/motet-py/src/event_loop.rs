@@ -1,0 +1,525 @@
+//! The class `motet._motet.Loop`: what `motet.EventLoop` (Python, over `asyncio.BaseEventLoop`) is made of.
+//!
+//! The flags that asyncio's base class keeps as attributes (`_closed`, `_debug`, `_thread_id`, `_stopping`, `_task_factory`) are
+//! properties here, so that its methods and this crate read one and the same state.
+
+use crate::handle::Handle;
+use crate::listener::Listener;
+use crate::task::Task;
+use crate::thread_bound::{ThreadBound, WrongThread};
+use crate::transport;
+use crate::watchdog::Watched as WatchedLoop;
+use crate::watched::{self, Side, Watched};
+use motet_reactor::clock::{Clock, MonotonicClock};
+use motet_reactor::sys::Waker;
+use motet_reactor::{Reactor, TimerKey, Token, Turn};
+use motet_sync::inbox::{Sender, Wake, inbox};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Size of the buffer that reads land in before they become exact `bytes`: asyncio's and libuv's.
+pub const READ_BUFFER: usize = 256 * 1024;
+/// Handles kept for reuse, at most.
+const SPARE_HANDLES: usize = 1024;
+
+/// Who hears of a descriptor.
+pub enum Owner {
+    /// A connection's transport.
+    Transport(Py<PyAny>),
+    /// A server's listening socket.
+    Listener(Py<Listener>),
+    /// `add_reader`, `add_writer` and the `sock_…` methods.
+    Watched(Box<Watched>),
+}
+
+/// What only the loop's thread touches: the reactor, until the loop is closed, and the books beside it.
+pub struct State {
+    pub reactor: Option<Reactor<Owner>>,
+    books: Books,
+}
+
+impl std::ops::Deref for State {
+    type Target = Books;
+    fn deref(&self) -> &Books {
+        &self.books
+    }
+}
+
+impl std::ops::DerefMut for State {
+    fn deref_mut(&mut self) -> &mut Books {
+        &mut self.books
+    }
+}
+
+/// The loop's own books.
+pub struct Books {
+    pub turn: Turn<Task>,
+    /// The registrations of watched descriptors, by number.
+    pub watched: Vec<Option<Token>>,
+    /// The transports' registrations, by number.
+    pub transports: Vec<Option<Token>>,
+    /// The listeners' registrations, by number.
+    pub listeners: Vec<Option<Token>>,
+    /// Transports that have collected data in this round.
+    pub flush: Vec<Py<PyAny>>,
+    pub spare: Vec<Py<Handle>>,
+    pub read_buffer: Box<[u8]>,
+    /// Writes made while the loop did not run: each is a round of its own.
+    writes_between_runs: u64,
+}
+
+impl Books {
+    /// A number for the round that is being run, for transports to see whether they have sent in it.
+    pub fn round(&mut self, running: bool) -> u64 {
+        if !running {
+            self.writes_between_runs += 1;
+        }
+        self.turn.statistics.turns + self.writes_between_runs
+    }
+
+    /// The token kept under a descriptor's number.
+    pub fn token_of(table: &[Option<Token>], descriptor: i32) -> Option<Token> {
+        usize::try_from(descriptor).ok().and_then(|index| table.get(index).copied().flatten())
+    }
+
+    /// Keeps a token under a descriptor's number, or none.
+    pub fn set_token(table: &mut Vec<Option<Token>>, descriptor: i32, token: Option<Token>) {
+        let Ok(index) = usize::try_from(descriptor) else { return };
+        if index >= table.len() {
+            if token.is_none() {
+                return;
+            }
+            table.resize(index + 1, None);
+        }
+        table[index] = token;
+    }
+
+    /// Keeps an empty handle for reuse; gives it back when there are enough.
+    pub fn keep_spare(&mut self, handle: Py<Handle>) -> Option<Py<Handle>> {
+        if self.spare.len() >= SPARE_HANDLES {
+            return Some(handle);
+        }
+        self.spare.push(handle);
+        None
+    }
+}
+
+/// The machinery of one event loop. Not thread-safe, but for `call_soon_threadsafe` and the flags.
+#[pyclass(frozen, subclass, module = "motet._motet")]
+pub struct Loop {
+    pub state: ThreadBound<State>,
+    inbox: Sender<Task>,
+    waker: Waker,
+    closed: AtomicBool,
+    debug: AtomicBool,
+    stopping: AtomicBool,
+    /// The identifier of the thread that runs the loop, 0 for none.
+    thread: AtomicU64,
+    task_factory: Mutex<Option<Py<PyAny>>>,
+    has_task_factory: AtomicBool,
+    pub watch: Arc<WatchedLoop>,
+}
+
+/// The error for a call from a thread that must not make it.
+pub fn wrong_thread(what: &str) -> PyErr {
+    PyRuntimeError::new_err(format!(
+        "{what} was called from another thread than the one that runs the event loop; \
+         use loop.call_soon_threadsafe() to have it called there"
+    ))
+}
+
+impl Loop {
+    /// Uses the loop's state on its own thread, or on any while it does not run.
+    #[inline]
+    pub fn with<R>(&self, what: &str, use_state: impl FnOnce(&mut State) -> R) -> PyResult<R> {
+        self.state.with(use_state).map_err(|WrongThread| wrong_thread(what))
+    }
+
+    /// Uses the loop's open reactor.
+    pub fn with_reactor<R>(&self, what: &str, use_it: impl FnOnce(&mut Books, &mut Reactor<Owner>) -> R) -> PyResult<R> {
+        self.with(what, |state| state.reactor.as_mut().map(|reactor| use_it(&mut state.books, reactor)))?
+        .ok_or_else(closed_error)
+    }
+
+    pub fn is_open(&self) -> bool {
+        !self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Whether a thread runs the loop now.
+    pub fn is_in_run(&self) -> bool {
+        self.thread.load(Ordering::Relaxed) != 0
+    }
+
+    pub fn in_debug_mode(&self) -> bool {
+        self.debug.load(Ordering::Relaxed)
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    pub fn has_task_factory(&self) -> bool {
+        self.has_task_factory.load(Ordering::Relaxed)
+    }
+
+    /// Refuses a closed loop.
+    #[inline]
+    pub fn require_open(&self) -> PyResult<()> {
+        if self.is_open() { Ok(()) } else { Err(closed_error()) }
+    }
+
+    /// Has the loop's thread run `task`, from any thread.
+    pub fn send(&self, task: Task) -> PyResult<()> {
+        match self.inbox.push(task) {
+            Ok(Wake::No) => Ok(()),
+            Ok(Wake::Needed) => Ok(self.waker.wake()?),
+            Err(_) => Err(closed_error()),
+        }
+    }
+
+    /// Runs `task` in a later round. Order is kept between what this thread and others send.
+    #[inline]
+    pub fn push(&self, task: Task) -> PyResult<()> {
+        let mut task = Some(task);
+        let pushed = self.state.with(|state| {
+            state.turn.collect_inbox();
+            state.turn.push(task.take().expect("the closure runs once"));
+        });
+        match (pushed, task) {
+            (Err(WrongThread), Some(task)) => self.send(task),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a timer back, from any thread.
+    pub fn cancel_timer(&self, key: TimerKey) {
+        // What comes back is dropped here, outside: it may run a finaliser.
+        let cancelled = self.state.with(|state| state.turn.cancel(key));
+        if cancelled.is_err() {
+            // A closed loop has dropped its timers.
+            let _ = self.send(Task::CancelTimer(key));
+        }
+    }
+}
+
+pub fn closed_error() -> PyErr {
+    PyRuntimeError::new_err("Event loop is closed")
+}
+
+#[pymethods]
+impl Loop {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(_args: &Bound<'_, PyAny>, _kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        let (reactor, waker) = Reactor::new()?;
+        let (sender, receiver) = inbox();
+        Ok(Self {
+            state: ThreadBound::new(State {
+                reactor: Some(reactor),
+                books: Books {
+                    turn: Turn::new(receiver),
+                    watched: Vec::new(),
+                    transports: Vec::new(),
+                    listeners: Vec::new(),
+                    flush: Vec::new(),
+                    spare: Vec::new(),
+                    read_buffer: Box::default(),
+                    writes_between_runs: 0,
+                },
+            }),
+            inbox: sender,
+            waker,
+            closed: AtomicBool::new(false),
+            debug: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            thread: AtomicU64::new(0),
+            task_factory: Mutex::new(None),
+            has_task_factory: AtomicBool::new(false),
+            watch: Arc::default(),
+        })
+    }
+
+    /// Runs callbacks until `stop()` is called. The caller has prepared the thread (running loop, hooks).
+    fn _run(this: &Bound<'_, Self>) -> PyResult<()> {
+        crate::run::run(this)
+    }
+
+    /// Ends `run_forever()` after the current round.
+    fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Drops all that waits, ends every registration and closes the poller.
+    fn _shut(&self, py: Python<'_>) -> PyResult<()> {
+        let (waiting, owners) = self.with("loop.close()", |state| {
+            let owners = state.reactor.as_mut().map(Reactor::clear);
+            state.reactor = None;
+            state.read_buffer = Box::default();
+            state.watched = Vec::new();
+            state.transports = Vec::new();
+            state.listeners = Vec::new();
+            (state.turn.close(), owners)
+        })?;
+        for owner in owners.into_iter().flatten() {
+            if let Owner::Transport(transport) = owner {
+                transport::loop_closed(transport.bind(py));
+            }
+        }
+        drop(waiting);
+        Ok(())
+    }
+
+    /// A future of this loop.
+    fn create_future<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        crate::schedule::create_future(this)
+    }
+
+    #[pyo3(signature = (descriptor, callback, *arguments))]
+    fn _add_reader(
+        this: &Bound<'_, Self>,
+        descriptor: i32,
+        callback: &Bound<'_, PyAny>,
+        arguments: &Bound<'_, PyTuple>,
+    ) -> PyResult<Py<Handle>> {
+        watched::add_callback(this, descriptor, Side::Read, callback, arguments)
+    }
+
+    #[pyo3(signature = (descriptor, callback, *arguments))]
+    fn _add_writer(
+        this: &Bound<'_, Self>,
+        descriptor: i32,
+        callback: &Bound<'_, PyAny>,
+        arguments: &Bound<'_, PyTuple>,
+    ) -> PyResult<Py<Handle>> {
+        watched::add_callback(this, descriptor, Side::Write, callback, arguments)
+    }
+
+    fn _remove_reader(this: &Bound<'_, Self>, descriptor: i32) -> PyResult<bool> {
+        watched::remove_callback(this, descriptor, Side::Read)
+    }
+
+    fn _remove_writer(this: &Bound<'_, Self>, descriptor: i32) -> PyResult<bool> {
+        watched::remove_callback(this, descriptor, Side::Write)
+    }
+
+    /// What `socket.recv(limit)` returns, or a future of it.
+    fn _sock_receive(this: &Bound<'_, Self>, socket: &Bound<'_, PyAny>, limit: usize) -> PyResult<Py<PyAny>> {
+        watched::receive(this, socket, limit)
+    }
+
+    /// None when all is sent, or a future of that.
+    fn _sock_send_all(
+        this: &Bound<'_, Self>,
+        socket: &Bound<'_, PyAny>,
+        data: &Bound<'_, PyAny>,
+    ) -> PyResult<Py<PyAny>> {
+        watched::send_all(this, socket, data)
+    }
+
+    /// A future of what `method(*arguments)` returns when the socket is readable and it no longer blocks.
+    #[pyo3(signature = (socket, method, *arguments))]
+    fn _sock_retry_read(
+        this: &Bound<'_, Self>,
+        socket: &Bound<'_, PyAny>,
+        method: &Bound<'_, PyAny>,
+        arguments: &Bound<'_, PyTuple>,
+    ) -> PyResult<Py<PyAny>> {
+        watched::retry(this, socket, Side::Read, method, arguments)
+    }
+
+    /// As `_sock_retry_read`, for a socket that has to be writable.
+    #[pyo3(signature = (socket, method, *arguments))]
+    fn _sock_retry_write(
+        this: &Bound<'_, Self>,
+        socket: &Bound<'_, PyAny>,
+        method: &Bound<'_, PyAny>,
+        arguments: &Bound<'_, PyTuple>,
+    ) -> PyResult<Py<PyAny>> {
+        watched::retry(this, socket, Side::Write, method, arguments)
+    }
+
+    /// A future of the socket's being writable.
+    fn _sock_wait_writable(this: &Bound<'_, Self>, socket: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        watched::wait_writable(this, socket)
+    }
+
+    /// The open transport that uses a descriptor, or None.
+    fn _transport_of(&self, py: Python<'_>, descriptor: i32) -> PyResult<Option<Py<PyAny>>> {
+        self.with("loop.add_reader()", |state| {
+            let token = Books::token_of(&state.transports, descriptor)?;
+            match state.reactor.as_ref()?.descriptors().get(token) {
+                Some((_, Owner::Transport(transport))) => Some(transport.clone_ref(py)),
+                _ => None,
+            }
+        })
+    }
+
+    /// Makes the transport of a connected socket, which it takes over.
+    #[pyo3(signature = (sock, protocol, waiter=None, *, extra=None, server=None))]
+    fn _make_socket_transport<'py>(
+        this: &Bound<'py, Self>,
+        sock: &Bound<'py, PyAny>,
+        protocol: &Bound<'py, PyAny>,
+        waiter: Option<Py<PyAny>>,
+        extra: Option<Bound<'py, PyDict>>,
+        server: Option<Py<PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        transport::connect(this, sock, protocol, waiter, extra, server)
+    }
+
+    /// Begins to accept connections on a listening socket.
+    fn _start_listening(
+        this: &Bound<'_, Self>,
+        protocol_factory: Py<PyAny>,
+        socket: &Bound<'_, PyAny>,
+        server: Option<Py<PyAny>>,
+        backlog: usize,
+    ) -> PyResult<()> {
+        crate::listener::start(this, protocol_factory, socket, server, backlog)
+    }
+
+    /// Stops accepting connections on a listening socket; does not close it.
+    fn _stop_listening(&self, descriptor: i32) -> PyResult<()> {
+        crate::listener::stop(self, descriptor)
+    }
+
+    /// The time of the loop's clock, in seconds.
+    fn time(&self) -> f64 {
+        MonotonicClock.now() as f64 / 1e9
+    }
+
+    fn is_running(&self) -> bool {
+        self.is_in_run()
+    }
+
+    fn is_closed(&self) -> bool {
+        !self.is_open()
+    }
+
+    fn get_debug(&self) -> bool {
+        self.in_debug_mode()
+    }
+
+    fn _check_closed(&self) -> PyResult<()> {
+        self.require_open()
+    }
+
+    #[getter(_closed)]
+    fn get_closed(&self) -> bool {
+        !self.is_open()
+    }
+
+    #[setter(_closed)]
+    fn set_closed(&self, value: bool) {
+        self.closed.store(value, Ordering::Relaxed);
+    }
+
+    #[getter(_debug)]
+    fn get_debug_flag(&self) -> bool {
+        self.in_debug_mode()
+    }
+
+    #[setter(_debug)]
+    fn set_debug_flag(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.debug.store(value.is_truthy()?, Ordering::Relaxed);
+        Ok(())
+    }
+
+    #[getter(_stopping)]
+    fn get_stopping(&self) -> bool {
+        self.is_stopping()
+    }
+
+    #[setter(_stopping)]
+    fn set_stopping(&self, value: bool) {
+        self.stopping.store(value, Ordering::Relaxed);
+    }
+
+    #[getter(_thread_id)]
+    fn get_thread_id(&self) -> Option<u64> {
+        Some(self.thread.load(Ordering::Relaxed)).filter(|thread| *thread != 0)
+    }
+
+    #[setter(_thread_id)]
+    fn set_thread_id(&self, value: Option<u64>) {
+        self.thread.store(value.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    #[getter(_task_factory)]
+    fn get_task_factory_slot(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        let factory = self.task_factory.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        factory.as_ref().map(|factory| factory.clone_ref(py))
+    }
+
+    #[setter(_task_factory)]
+    fn set_task_factory_slot(&self, value: Option<Py<PyAny>>) {
+        self.has_task_factory.store(value.is_some(), Ordering::Relaxed);
+        let old = {
+            let mut factory = self.task_factory.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            std::mem::replace(&mut *factory, value)
+        };
+        drop(old);
+    }
+
+    /// Seconds that one callback may hold the loop before the watchdog records where it is; 0 switches the watchdog off.
+    /// Takes effect when the loop runs next.
+    #[getter]
+    fn blocked_threshold(&self) -> f64 {
+        self.watch.threshold_nanoseconds() as f64 / 1e9
+    }
+
+    #[setter]
+    fn set_blocked_threshold(&self, seconds: f64) -> PyResult<()> {
+        if !(0.0..=86_400.0).contains(&seconds) {
+            return Err(PyValueError::new_err(format!(
+                "blocked_threshold must be between 0 (off) and 86400 seconds, not {seconds}"
+            )));
+        }
+        self.watch.set_threshold_nanoseconds((seconds * 1e9) as u64);
+        Ok(())
+    }
+
+    /// What the loop has done so far; see `motet.EventLoop.statistics`.
+    fn _counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        crate::run::counters(self, py)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let mut result = Ok(());
+        // SAFETY: called by the collector.
+        unsafe {
+            self.state.inspect_stopped(|state| result = traverse_state(state, &visit));
+        }
+        result?;
+        match self.task_factory.try_lock() {
+            Ok(factory) => visit.call(&*factory),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        // A loop that is collected is not running; what it drops may still call into it, hence the flag first.
+        self.closed.store(true, Ordering::Relaxed);
+        let _ = self._shut(py);
+        self.set_task_factory_slot(None);
+    }
+}
+
+fn traverse_state(state: &State, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+    state.turn.waiting().try_for_each(|task| task.traverse(visit))?;
+    state.flush.iter().try_for_each(|transport| visit.call(transport))?;
+    let owners = state.reactor.iter().flat_map(|reactor| reactor.descriptors().owners());
+    for owner in owners {
+        match owner {
+            Owner::Transport(transport) => visit.call(transport)?,
+            Owner::Listener(listener) => visit.call(listener)?,
+            Owner::Watched(watched) => watched.traverse(visit)?,
+        }
+    }
+    Ok(())
+}

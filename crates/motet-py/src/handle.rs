@@ -1,0 +1,349 @@
+//! Handles: one scheduled callback each, with its arguments inline.
+//!
+//! A handle's payload changes hands through one atomic word:
+//!
+//! ```text
+//!   PENDING ──take()──▶ DONE        the loop runs it
+//!      │  └──cancel()─▶ CANCELLED   any thread cancels it
+//!      └──look()──▶ LOOKING ──▶ PENDING
+//! ```
+//!
+//! Invariant: `payload` is touched only by the thread whose compare-exchange has moved the state out of PENDING, and by the
+//! garbage collector (which runs while no other thread does). A handle that only its loop holds is filled again for the next
+//! callback, by the loop's thread.
+
+use crate::event_loop::Loop;
+use crate::{call, context};
+use motet_reactor::TimerKey;
+use pyo3::prelude::*;
+use pyo3::type_object::PyTypeInfo;
+use pyo3::types::{PyBool, PyTuple};
+use pyo3::{Borrowed, PyTraverseError, PyVisit, ffi, intern};
+use std::cell::UnsafeCell;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+const PENDING: u8 = 0;
+const CANCELLED: u8 = 1;
+const DONE: u8 = 2;
+const LOOKING: u8 = 3;
+
+/// How many arguments lie in the handle itself; a call with more keeps a tuple.
+const INLINE: usize = 3;
+
+/// What a handle calls.
+#[derive(Default)]
+pub struct Payload {
+    pub callback: Option<Py<PyAny>>,
+    pub context: Option<Py<PyAny>>,
+    inline: [Option<Py<PyAny>>; INLINE],
+    more: Option<Py<PyTuple>>,
+}
+
+impl Payload {
+    /// `arguments` are those of the callback, without the callback.
+    #[inline]
+    pub fn new<'a, 'py: 'a>(
+        py: Python<'py>,
+        callback: Borrowed<'_, 'py, PyAny>,
+        arguments: impl ExactSizeIterator<Item = Borrowed<'a, 'py, PyAny>>,
+        context: Py<PyAny>,
+    ) -> PyResult<Self> {
+        let mut payload = Self { callback: Some(callback.to_owned().unbind()), context: Some(context), ..Self::default() };
+        if arguments.len() <= INLINE {
+            for (place, argument) in payload.inline.iter_mut().zip(arguments) {
+                *place = Some(argument.to_owned().unbind());
+            }
+        } else {
+            payload.more = Some(PyTuple::new(py, arguments.map(|argument| argument.to_owned()))?.unbind());
+        }
+        Ok(payload)
+    }
+
+    /// Calls the callback.
+    #[inline]
+    pub fn call(&self, py: Python<'_>) -> PyResult<()> {
+        let Some(callback) = &self.callback else { return Ok(()) };
+        let callback = callback.bind(py);
+        if let Some(more) = &self.more {
+            return callback.call1(more.bind(py)).map(drop);
+        }
+        let mut arguments = [std::ptr::null_mut(); INLINE + 1];
+        let mut count = 1;
+        for argument in self.inline.iter().flatten() {
+            arguments[count] = argument.as_ptr();
+            count += 1;
+        }
+        // SAFETY: the payload owns its arguments and outlives the call.
+        unsafe { call::call_with_room(callback, &mut arguments[..count]).map(drop) }
+    }
+
+    fn clone_ref(&self, py: Python<'_>) -> Self {
+        let copy = |object: &Option<Py<PyAny>>| object.as_ref().map(|object| object.clone_ref(py));
+        Self {
+            callback: copy(&self.callback),
+            context: copy(&self.context),
+            inline: self.inline.each_ref().map(copy),
+            more: self.more.as_ref().map(|more| more.clone_ref(py)),
+        }
+    }
+
+    /// The arguments as a tuple, for messages.
+    pub fn arguments<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        match &self.more {
+            Some(more) => Ok(more.bind(py).clone()),
+            None => {
+                PyTuple::new(py, self.inline.iter().flatten().map(|argument| argument.bind(py)).collect::<Vec<_>>())
+            }
+        }
+    }
+
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.callback)?;
+        visit.call(&self.context)?;
+        self.inline.iter().try_for_each(|argument| visit.call(argument))?;
+        visit.call(&self.more)
+    }
+}
+
+/// A scheduled callback, as `asyncio.Handle`.
+///
+/// Thread-safe: `cancel()` may be called from any thread.
+#[pyclass(frozen, subclass, weakref, module = "motet._motet")]
+pub struct Handle {
+    state: AtomicU8,
+    payload: UnsafeCell<Payload>,
+    /// Where it was scheduled, in debug mode: a list of frames, or nothing.
+    source_traceback: OnceLock<Py<PyAny>>,
+}
+
+// SAFETY: see the module's invariant: the state word hands the payload from thread to thread.
+unsafe impl Sync for Handle {}
+
+impl Handle {
+    pub fn new(payload: Payload) -> Self {
+        Self { state: AtomicU8::new(PENDING), payload: UnsafeCell::new(payload), source_traceback: OnceLock::new() }
+    }
+
+    /// Takes the payload for its one run; nothing when it was cancelled.
+    #[inline]
+    pub fn take(&self) -> Option<Payload> {
+        self.leave_pending(DONE)
+    }
+
+    /// A copy of the payload, for a callback that is run more than once; nothing when it was cancelled.
+    pub fn copy(&self, py: Python<'_>) -> Option<Payload> {
+        self.look(|payload| payload.clone_ref(py))
+    }
+
+    #[inline]
+    fn leave_pending(&self, to: u8) -> Option<Payload> {
+        loop {
+            match self.state.compare_exchange(PENDING, to, Ordering::Acquire, Ordering::Relaxed) {
+                // SAFETY: this thread has moved the state out of PENDING.
+                Ok(_) => return Some(std::mem::take(unsafe { &mut *self.payload.get() })),
+                Err(LOOKING) => std::hint::spin_loop(),
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Uses the payload of a pending handle.
+    fn look<R>(&self, use_payload: impl FnOnce(&Payload) -> R) -> Option<R> {
+        self.state.compare_exchange(PENDING, LOOKING, Ordering::Acquire, Ordering::Relaxed).ok()?;
+        // SAFETY: this thread has moved the state out of PENDING.
+        let result = use_payload(unsafe { &*self.payload.get() });
+        self.state.store(PENDING, Ordering::Release);
+        Some(result)
+    }
+
+    /// Fills a handle again that has run or was cancelled.
+    ///
+    /// # Safety
+    /// The caller holds the only reference to this handle.
+    #[inline]
+    pub unsafe fn refill(&self, payload: Payload) {
+        // SAFETY: nobody else can reach the handle.
+        unsafe { *self.payload.get() = payload };
+        self.state.store(PENDING, Ordering::Release);
+    }
+
+    /// Whether this handle may be filled again: it is a plain one, and the reference in hand is the only one.
+    #[inline]
+    pub fn is_reusable(this: &Bound<'_, Self>) -> bool {
+        // SAFETY: reads the reference count and the type of a valid reference. Under the GIL nobody else can add a reference
+        // meanwhile; free-threaded builds ask the interpreter.
+        unsafe {
+            #[cfg(not(Py_GIL_DISABLED))]
+            let unique = ffi::Py_REFCNT(this.as_ptr()) == 1;
+            #[cfg(Py_GIL_DISABLED)]
+            let unique = ffi::PyUnstable_Object_IsUniquelyReferenced(this.as_ptr()) == 1;
+            unique && ffi::Py_TYPE(this.as_ptr()) == Self::type_object_raw(this.py())
+                && this.get().source_traceback.get().is_none()
+        }
+    }
+
+    pub fn set_source_traceback(&self, frames: Py<PyAny>) {
+        // Set once, by the call that makes the handle.
+        let _ = self.source_traceback.set(frames);
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == CANCELLED
+    }
+
+    /// Cancels and drops what was to be called. Returns whether it was pending.
+    pub fn cancel_pending(&self) -> bool {
+        self.leave_pending(CANCELLED).is_some()
+    }
+}
+
+#[pymethods]
+impl Handle {
+    /// Cancels the callback. It has no effect on one that has run or was cancelled.
+    fn cancel(&self) {
+        self.cancel_pending();
+    }
+
+    /// Whether the callback was cancelled.
+    fn cancelled(&self) -> bool {
+        self.is_cancelled()
+    }
+
+    /// The context that the callback runs in, or None when it has run or was cancelled.
+    fn get_context(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.look(|payload| payload.context.as_ref().map(|context| context.clone_ref(py))).flatten()
+    }
+
+    /// The callback, or None when it has run or was cancelled.
+    #[getter]
+    fn _callback(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.look(|payload| payload.callback.as_ref().map(|callback| callback.clone_ref(py))).flatten()
+    }
+
+    /// The callback's arguments, or None when it has run or was cancelled.
+    #[getter]
+    fn _args<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        self.look(|payload| payload.arguments(py)).transpose()
+    }
+
+    /// Where the callback was scheduled: a list of frames in debug mode, else None.
+    #[getter]
+    fn _source_traceback(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.source_traceback.get().map(|frames| frames.clone_ref(py))
+    }
+
+    #[getter]
+    fn _cancelled(&self) -> bool {
+        self.is_cancelled()
+    }
+
+    fn __repr__(this: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        let py = this.py();
+        Ok(py.import(intern!(py, "motet._handles"))?.call_method1(intern!(py, "describe"), (this,))?.unbind())
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if let Some(frames) = self.source_traceback.get() {
+            visit.call(frames)?;
+        }
+        // SAFETY: the collector runs while no other thread does; see the module's invariant.
+        unsafe { &*self.payload.get() }.traverse(&visit)
+    }
+
+    fn __clear__(&self) {
+        self.cancel_pending();
+    }
+}
+
+/// A callback scheduled for a time, as `asyncio.TimerHandle`. Ordered by that time.
+#[pyclass(frozen, extends = Handle, module = "motet._motet")]
+pub struct TimerHandle {
+    when: f64,
+    event_loop: Py<Loop>,
+    key: OnceLock<TimerKey>,
+}
+
+impl TimerHandle {
+    pub fn create(
+        py: Python<'_>,
+        event_loop: Py<Loop>,
+        when: f64,
+        payload: Payload,
+    ) -> PyResult<Bound<'_, Self>> {
+        let timer = Self { when, event_loop, key: OnceLock::new() };
+        Bound::new(py, PyClassInitializer::from(Handle::new(payload)).add_subclass(timer))
+    }
+
+    /// The due time in nanoseconds of the clock: the past for what is due before it began, the far future for what never is.
+    pub fn deadline(&self) -> u64 {
+        // A float's conversion saturates, and turns NaN into 0.
+        (self.when * 1e9) as u64
+    }
+
+    pub fn set_key(&self, key: TimerKey) {
+        // Set once, by the loop that schedules the timer.
+        let _ = self.key.set(key);
+    }
+}
+
+#[pymethods]
+impl TimerHandle {
+    /// Cancels the callback. It has no effect on one that has run or was cancelled.
+    fn cancel(this: &Bound<'_, Self>) {
+        let timer = this.get();
+        if this.as_super().get().cancel_pending()
+            && let Some(key) = timer.key.get()
+        {
+            timer.event_loop.get().cancel_timer(*key);
+        }
+    }
+
+    /// The time at which the callback is due, in seconds of `loop.time()`.
+    fn when(&self) -> f64 {
+        self.when
+    }
+
+    fn __hash__(&self) -> u64 {
+        self.when.to_bits()
+    }
+
+    fn __richcmp__(
+        this: &Bound<'_, Self>,
+        other: &Bound<'_, PyAny>,
+        operation: pyo3::pyclass::CompareOp,
+    ) -> PyResult<Py<PyAny>> {
+        use pyo3::pyclass::CompareOp;
+        let py = this.py();
+        let Ok(timer) = other.cast::<Self>() else { return Ok(py.NotImplemented()) };
+        let result = match operation {
+            // As asyncio's: equal when due at the same time and calling the same.
+            CompareOp::Eq | CompareOp::Ne => {
+                let same = this.is(timer)
+                    || (this.get().when == timer.get().when
+                        && this.getattr(intern!(py, "_callback"))?.eq(timer.getattr(intern!(py, "_callback"))?)?
+                        && this.getattr(intern!(py, "_args"))?.eq(timer.getattr(intern!(py, "_args"))?)?
+                        && this.as_super().get().is_cancelled() == timer.as_super().get().is_cancelled());
+                same == matches!(operation, CompareOp::Eq)
+            }
+            _ => operation.matches(this.get().when.total_cmp(&timer.get().when)),
+        };
+        Ok(PyBool::new(py, result).to_owned().into_any().unbind())
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.event_loop)
+    }
+}
+
+/// The context given to a scheduling method, checked, or a copy of the current one.
+#[inline]
+pub fn given_or_current(py: Python<'_>, given: Option<Borrowed<'_, '_, PyAny>>) -> PyResult<Py<PyAny>> {
+    match given {
+        Some(given) if !given.is_none() => {
+            context::check(&given)?;
+            Ok(given.to_owned().unbind())
+        }
+        _ => context::copy_current(py),
+    }
+}

@@ -1,0 +1,44 @@
+//! The Python module `motet._motet`: thin classes over motet-reactor and motet-sync.
+//!
+//! One file per Python class or per hot path. Rules that hold everywhere here:
+//!
+//! - No borrow of a loop's or a transport's state is held across a call into Python ([`thread_bound::ThreadBound::with`] takes a
+//!   closure, and what it returns is acted on afterwards).
+//! - What a loop owns is touched only by the thread that runs it; others send through its inbox.
+//! - An exception of a callback goes to the loop's exception handler; only `KeyboardInterrupt` and `SystemExit` end the run.
+
+#![allow(unreachable_pub, reason = "a cdylib exports nothing but the module")]
+
+mod call;
+mod context;
+mod event_loop;
+mod handle;
+mod heap_type;
+mod listener;
+mod method;
+mod operation;
+mod run;
+mod schedule;
+mod sys;
+mod task;
+mod thread_bound;
+mod transport;
+mod watchdog;
+mod watched;
+
+use pyo3::prelude::*;
+
+/// The core of motet: the event loop's machinery.
+#[pymodule(gil_used = false)]
+fn _motet(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<event_loop::Loop>()?;
+    module.add_class::<handle::Handle>()?;
+    module.add_class::<handle::TimerHandle>()?;
+    module.add_class::<listener::Listener>()?;
+    module.add("SocketTransport", transport::transport_type(py)?)?;
+    module.add_function(wrap_pyfunction!(watchdog::stop_watchdog, module)?)?;
+    schedule::add_methods(py)?;
+    Ok(())
+}

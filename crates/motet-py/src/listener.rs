@@ -1,0 +1,142 @@
+//! A server's listening socket: accepts what waits and makes the connections.
+
+use crate::call;
+use crate::event_loop::{Books, Loop, Owner};
+use crate::operation::descriptor_of;
+use crate::run::Runner;
+use crate::task::Task;
+use crate::transport;
+use motet_reactor::Token;
+use motet_reactor::clock::{Clock, MonotonicClock};
+use motet_reactor::sys::{Interest, socket};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use pyo3::{PyTraverseError, PyVisit, intern};
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::{BorrowedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Nanoseconds until a listener that ran out of descriptors or memory tries again: asyncio's `ACCEPT_RETRY_DELAY`.
+const RETRY_DELAY: u64 = 1_000_000_000;
+
+/// One listening socket of a server.
+#[pyclass(frozen, module = "motet._motet")]
+pub struct Listener {
+    descriptor: RawFd,
+    socket: Py<PyAny>,
+    protocol_factory: Py<PyAny>,
+    server: Option<Py<PyAny>>,
+    backlog: usize,
+    stopped: AtomicBool,
+}
+
+#[pymethods]
+impl Listener {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.socket)?;
+        visit.call(&self.protocol_factory)?;
+        visit.call(&self.server)
+    }
+}
+
+/// Begins to accept connections.
+pub fn start(
+    event_loop: &Bound<'_, Loop>,
+    protocol_factory: Py<PyAny>,
+    socket: &Bound<'_, PyAny>,
+    server: Option<Py<PyAny>>,
+    backlog: usize,
+) -> PyResult<()> {
+    let descriptor = descriptor_of(socket)?;
+    let listener = Listener {
+        descriptor,
+        socket: socket.clone().unbind(),
+        protocol_factory,
+        server,
+        backlog: backlog.max(1),
+        stopped: AtomicBool::new(false),
+    };
+    crate::watched::release(event_loop, descriptor)?;
+    let mut owner = Some(Owner::Listener(Py::new(event_loop.py(), listener)?));
+    event_loop.get().with_reactor("server.start_serving()", |books, reactor| {
+        let owner = owner.take().expect("the closure runs once");
+        let token = reactor.register(descriptor, Interest::Read, owner)?;
+        Books::set_token(&mut books.listeners, descriptor, Some(token));
+        Ok::<Token, io::Error>(token)
+    })??;
+    Ok(())
+}
+
+/// Stops accepting.
+pub fn stop(event_loop: &Loop, descriptor: RawFd) -> PyResult<()> {
+    if !event_loop.is_open() {
+        return Ok(());
+    }
+    let owner = event_loop.with_reactor("server.close()", |books, reactor| {
+        let token = Books::token_of(&books.listeners, descriptor)?;
+        Books::set_token(&mut books.listeners, descriptor, None);
+        reactor.deregister(token)
+    })?;
+    if let Some(Owner::Listener(listener)) = &owner {
+        listener.get().stopped.store(true, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// Accepts what waits, at most the backlog's number before others have a turn.
+pub fn accept(runner: &mut Runner<'_, '_>, listener: &Bound<'_, Listener>) -> PyResult<()> {
+    let py = listener.py();
+    let this = listener.get();
+    for _ in 0..this.backlog {
+        if this.stopped.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        // SAFETY: the listener is registered, hence not stopped, and the socket object that it holds keeps the number open.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(this.descriptor) };
+        match socket::accept(descriptor) {
+            Ok((accepted, peer)) => {
+                let event_loop = runner.event_loop.get();
+                event_loop.with("loop.run_forever()", |state| state.turn.statistics.connections_accepted += 1)?;
+                let peer = peer.and_then(|peer| peer.try_into().ok());
+                let server = this.server.as_ref();
+                let begun = transport::begin_accepted(runner, accepted, peer, this.protocol_factory.bind(py), server);
+                if let Err(error) = begun {
+                    report(runner, listener, error, "Error on transport creation for incoming connection")?;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => return accept_failed(runner, listener, error),
+        }
+    }
+    // More may wait, which no event will tell again.
+    runner.event_loop.get().push(Task::Accept(listener.clone().unbind()))
+}
+
+fn accept_failed(runner: &mut Runner<'_, '_>, listener: &Bound<'_, Listener>, error: io::Error) -> PyResult<()> {
+    let code = Errno::from_io_error(&error);
+    let out_of_resources = matches!(code, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM));
+    if out_of_resources {
+        report(runner, listener, error.into(), "socket.accept() out of system resource")?;
+        let deadline = MonotonicClock.now() + RETRY_DELAY;
+        let task = Task::Accept(listener.clone().unbind());
+        return runner.event_loop.get().with("loop.run_forever()", |state| {
+            state.turn.schedule(deadline, task);
+        });
+    }
+    report(runner, listener, error.into(), "socket.accept() failed")
+}
+
+fn report(runner: &mut Runner<'_, '_>, listener: &Bound<'_, Listener>, error: PyErr, message: &str) -> PyResult<()> {
+    let py = listener.py();
+    if call::ends_the_run(py, &error) {
+        return Err(error);
+    }
+    let details = PyDict::new(py);
+    details.set_item("message", message)?;
+    details.set_item("exception", error.into_value(py))?;
+    let wrapper = py.import(intern!(py, "asyncio.trsock"))?.getattr(intern!(py, "TransportSocket"))?;
+    details.set_item("socket", wrapper.call1((&listener.get().socket,))?)?;
+    runner.event_loop.call_method1(intern!(py, "call_exception_handler"), (details,)).map(drop)
+}

@@ -1,0 +1,271 @@
+//! Runs a loop: carries out the steps that [`motet_reactor::Turn`] asks for.
+//!
+//! The GIL is held from the first callback of a round to the next wait that may block; all events of one poll are handled
+//! under it.
+
+use crate::call;
+use crate::context::ContextKeeper;
+use crate::event_loop::{Loop, Owner, READ_BUFFER, State, wrong_thread};
+use crate::handle::{Handle, Payload};
+use crate::listener::{self, Listener};
+use crate::task::Task;
+use crate::transport;
+use crate::watched;
+use motet_reactor::clock::{Clock, MonotonicClock};
+use motet_reactor::sys::Readiness;
+use motet_reactor::turn::{Step, Wait};
+use motet_reactor::{Reactor, Token};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+use std::io;
+
+/// Who is told of an event.
+enum Target {
+    Transport(Py<PyAny>),
+    Listener(Py<Listener>),
+    Watched(Token),
+}
+
+/// What runs needs at every step.
+pub struct Runner<'a, 'py> {
+    pub event_loop: &'a Bound<'py, Loop>,
+    pub keeper: ContextKeeper<'py>,
+}
+
+/// Runs until `stop()`, `KeyboardInterrupt` or `SystemExit`.
+pub fn run(event_loop: &Bound<'_, Loop>) -> PyResult<()> {
+    let inner = event_loop.get();
+    inner.require_open()?;
+    let _claim = inner.state.claim().map_err(|_| wrong_thread("loop.run_forever()"))?;
+    let _watching = inner.watch.begin()?;
+    inner.with("loop.run_forever()", |state| {
+        if state.read_buffer.is_empty() {
+            state.read_buffer = vec![0; READ_BUFFER].into_boxed_slice();
+        }
+        state.turn.begin(&MonotonicClock);
+    })?;
+    let mut runner = Runner { event_loop, keeper: ContextKeeper::new(event_loop.py()) };
+    while runner.step()? {}
+    Ok(())
+}
+
+impl<'py> Runner<'_, 'py> {
+    /// Uses the loop's state; this thread holds the claim as long as the runner lives.
+    #[inline]
+    fn with<R>(&self, use_state: impl FnOnce(&mut State) -> R) -> R {
+        self.event_loop.get().state.with_mine(use_state).expect("the running thread holds the claim")
+    }
+
+    fn step(&mut self) -> PyResult<bool> {
+        let stopping = self.event_loop.get().is_stopping();
+        match self.with(|state| state.turn.next(stopping, &MonotonicClock)) {
+            Step::Run(task) => self.run_task(task)?,
+            Step::Flush => self.flush()?,
+            Step::Poll(wait) => self.poll(wait)?,
+            Step::Stopped => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    #[inline]
+    fn run_task(&mut self, task: Task) -> PyResult<()> {
+        let watch = &self.event_loop.get().watch;
+        watch.pulse.beat();
+        let result = match task {
+            Task::Callback(handle) => self.run_handle(handle),
+            Task::Repeated(handle) => self.run_repeated(handle.bind(self.event_loop.py())),
+            Task::Transport(transport, deferred) => transport::run_deferred(self, transport, deferred),
+            Task::StartTimer(timer) => {
+                crate::schedule::start_sent_timer(self.event_loop.get(), timer.bind(self.event_loop.py()))
+            }
+            Task::CancelTimer(key) => {
+                self.event_loop.get().cancel_timer(key);
+                Ok(())
+            }
+            Task::Accept(listener) => listener::accept(self, listener.bind(self.event_loop.py())),
+        };
+        if watch.pulse.take_flag() {
+            watch.pulse.finish(MonotonicClock.now());
+        }
+        result
+    }
+
+    #[inline]
+    fn run_handle(&mut self, handle: Py<Handle>) -> PyResult<()> {
+        let py = self.event_loop.py();
+        let handle = handle.into_bound(py);
+        if let Some(payload) = handle.get().take() {
+            self.call(&handle, &payload)?;
+        }
+        if Handle::is_reusable(&handle) {
+            let left = self.with(|state| state.keep_spare(handle.unbind()));
+            drop(left);
+        }
+        Ok(())
+    }
+
+    fn run_repeated(&mut self, handle: &Bound<'py, Handle>) -> PyResult<()> {
+        match handle.get().copy(self.event_loop.py()) {
+            Some(payload) => self.call(handle, &payload),
+            None => Ok(()),
+        }
+    }
+
+    #[inline]
+    fn call(&mut self, handle: &Bound<'py, Handle>, payload: &Payload) -> PyResult<()> {
+        let py = self.event_loop.py();
+        let began = self.event_loop.get().in_debug_mode().then(|| MonotonicClock.now());
+        let result = match &payload.context {
+            Some(context) => self.keeper.enter(context).and_then(|()| payload.call(py)),
+            None => payload.call(py),
+        };
+        match result {
+            Ok(()) if began.is_none() => Ok(()),
+            Err(error) if call::ends_the_run(py, &error) => Err(error),
+            result => self.after_call(handle, payload, result.err(), began),
+        }
+    }
+
+    /// A callback has raised, or debug mode wants to know how long it took.
+    #[cold]
+    fn after_call(
+        &mut self,
+        handle: &Bound<'py, Handle>,
+        payload: &Payload,
+        error: Option<PyErr>,
+        began: Option<u64>,
+    ) -> PyResult<()> {
+        let py = self.event_loop.py();
+        let callback = payload.callback.as_ref();
+        if let Some(error) = error {
+            let arguments = (handle, callback, payload.arguments(py)?, error.into_value(py));
+            self.event_loop.call_method1(intern!(py, "_callback_failed"), arguments)?;
+        }
+        if let Some(began) = began {
+            let seconds = MonotonicClock.now().saturating_sub(began) as f64 / 1e9;
+            let arguments = (handle, callback, payload.arguments(py)?, seconds);
+            self.event_loop.call_method1(intern!(py, "_callback_took"), arguments)?;
+        }
+        Ok(())
+    }
+
+    /// Sends what transports have collected in this round.
+    fn flush(&mut self) -> PyResult<()> {
+        let py = self.event_loop.py();
+        let mut transports = self.with(|state| std::mem::take(&mut state.flush));
+        let mut result = Ok(());
+        for transport in transports.drain(..) {
+            // Each is tried even when an earlier one asks to end the run.
+            let flushed = transport::flush(self, transport.bind(py));
+            result = result.and(flushed);
+        }
+        self.with(|state| {
+            if state.flush.is_empty() {
+                state.flush = transports;
+            }
+        });
+        result
+    }
+
+    fn poll(&mut self, wait: Wait) -> PyResult<()> {
+        let py = self.event_loop.py();
+        self.keeper.leave();
+        let inner = self.event_loop.get();
+        let pulse = &inner.watch.pulse;
+        let look = |wait: Wait| {
+            inner.state.with_mine(|state| match &mut state.reactor {
+                Some(reactor) => reactor.wait(wait.timeout()),
+                None => Err(io::Error::other("the loop was closed while it ran")),
+            })
+        };
+        let polled = match wait {
+            Wait::Never => look(wait),
+            _ => {
+                pulse.set_idle();
+                py.detach(|| look(wait))
+            }
+        };
+        let now = MonotonicClock.now();
+        pulse.set_busy(now);
+        let result = match polled {
+            Some(Err(error)) if error.kind() != io::ErrorKind::Interrupted => Err(error.into()),
+            _ => py.check_signals().and_then(|()| self.dispatch()),
+        };
+        self.with(|state| state.turn.polled(now));
+        result
+    }
+
+    /// Tells the owners of what happened. An event that a `KeyboardInterrupt` leaves over is told when the loop runs again.
+    fn dispatch(&mut self) -> PyResult<()> {
+        let py = self.event_loop.py();
+        while let Some((target, readiness)) = self.with(|state| next_target(py, state)) {
+            let watch = &self.event_loop.get().watch;
+            watch.pulse.beat();
+            let result = match target {
+                Target::Transport(transport) => transport::ready(self, transport.bind(py), readiness),
+                Target::Listener(listener) => listener::accept(self, listener.bind(py)),
+                Target::Watched(token) => watched::ready(self.event_loop, token, readiness),
+            };
+            if watch.pulse.take_flag() {
+                watch.pulse.finish(MonotonicClock.now());
+            }
+            result?;
+        }
+        Ok(())
+    }
+}
+
+fn next_target(py: Python<'_>, state: &mut State) -> Option<(Target, Readiness)> {
+    let (event, owner) = state.reactor.as_mut()?.next_event()?;
+    let target = match owner {
+        Owner::Transport(transport) => Target::Transport(transport.clone_ref(py)),
+        Owner::Listener(listener) => Target::Listener(listener.clone_ref(py)),
+        Owner::Watched(_) => Target::Watched(event.token),
+    };
+    state.turn.statistics.callbacks += 1;
+    Some((target, event.readiness))
+}
+
+/// What a loop has done, for `EventLoop.statistics()`.
+pub fn counters<'py>(event_loop: &Loop, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+    let counters = PyDict::new(py);
+    let lag = PyDict::new(py);
+    event_loop.with("loop.statistics()", |state| {
+        let statistics = &state.turn.statistics;
+        let histogram = &statistics.lag;
+        let counts = [
+            ("turns", statistics.turns),
+            ("polls", statistics.polls),
+            ("callbacks", statistics.callbacks),
+            ("timers_fired", statistics.timers_fired),
+            ("tasks_started", statistics.tasks_started),
+            ("connections_opened", statistics.connections_opened),
+            ("connections_accepted", statistics.connections_accepted),
+            ("bytes_received", statistics.bytes_received),
+            ("bytes_sent", statistics.bytes_sent),
+            ("callbacks_ready", state.turn.ready_len() as u64),
+            ("timers_pending", state.turn.timers_len() as u64),
+            ("descriptors", state.reactor.as_ref().map_or(0, |reactor: &Reactor<Owner>| reactor.descriptors().len()) as u64),
+        ];
+        let times = [
+            ("busy_seconds", statistics.busy_nanoseconds),
+            ("idle_seconds", statistics.idle_nanoseconds),
+        ];
+        let lags = [("p50", histogram.quantile(0.5)), ("p99", histogram.quantile(0.99)), ("max", histogram.max())];
+        (counts, times, lags, histogram.count())
+    })
+    .and_then(|(counts, times, lags, count)| {
+        counts.into_iter().try_for_each(|(name, value)| counters.set_item(name, value))?;
+        times.into_iter().try_for_each(|(name, value)| counters.set_item(name, value as f64 / 1e9))?;
+        lags.into_iter().try_for_each(|(name, value)| lag.set_item(name, value as f64 / 1e9))?;
+        lag.set_item("count", count)
+    })?;
+    counters.set_item("lag", lag)?;
+    let blocked = PyList::empty(py);
+    for record in event_loop.watch.records() {
+        blocked.append(record.to_dict(py)?)?;
+    }
+    counters.set_item("blocked", blocked)?;
+    Ok(counters)
+}

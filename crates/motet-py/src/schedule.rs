@@ -1,0 +1,279 @@
+//! `call_soon`, `call_soon_threadsafe`, `call_later`, `call_at` and `create_task`: called for every callback of a program.
+
+use crate::context;
+use crate::event_loop::{Loop, State};
+use crate::handle::{Handle, Payload, TimerHandle, given_or_current};
+use crate::method::{Arguments, attach_method, fast_method};
+use crate::task::Task;
+use motet_reactor::clock::{Clock, MonotonicClock};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyString, PyTuple};
+use pyo3::{Borrowed, ffi, intern};
+
+type This<'a, 'py> = Borrowed<'a, 'py, PyAny>;
+
+/// Puts the methods into [`Loop`].
+pub fn add_methods(py: Python<'_>) -> PyResult<()> {
+    let class = py.get_type::<Loop>();
+    for definition in [
+        fast_method!(c"call_soon", call_soon, c"call_soon($self, callback, /, *args, context=None)\n--\n\nRuns callback(*args) in the next round of the loop; returns its Handle."),
+        fast_method!(c"call_soon_threadsafe", call_soon_threadsafe, c"call_soon_threadsafe($self, callback, /, *args, context=None)\n--\n\nAs call_soon(), from any thread: wakes the loop."),
+        fast_method!(c"call_later", call_later, c"call_later($self, delay, callback, /, *args, context=None)\n--\n\nRuns callback(*args) after delay seconds; returns its TimerHandle."),
+        fast_method!(c"call_at", call_at, c"call_at($self, when, callback, /, *args, context=None)\n--\n\nRuns callback(*args) at a time of loop.time(); returns its TimerHandle."),
+        fast_method!(c"create_task", create_task, c"create_task($self, coro, /, *, name=None, context=None, **kwargs)\n--\n\nRuns a coroutine as a task; returns the task."),
+    ] {
+        attach_method(&class, definition)?;
+    }
+    Ok(())
+}
+
+fn as_loop<'a, 'py>(this: This<'a, 'py>) -> Borrowed<'a, 'py, Loop> {
+    // SAFETY: the interpreter calls a method descriptor of `Loop` with instances of `Loop` only.
+    unsafe { this.cast_unchecked() }
+}
+
+/// The `context` keyword, the only one there is.
+#[inline]
+fn context_of<'a, 'py>(arguments: &Arguments<'a, 'py>, function: &str) -> PyResult<Option<Borrowed<'a, 'py, PyAny>>> {
+    let mut context = None;
+    for (name, value) in arguments.keywords() {
+        if name.is(intern!(name.py(), "context")) || name.to_str()? == "context" {
+            context = Some(value);
+        } else {
+            return Err(PyTypeError::new_err(format!("{function}() got an unexpected keyword argument '{}'", name.to_str()?)));
+        }
+    }
+    Ok(context)
+}
+
+/// A filled handle: one that has been used before, where there is one.
+#[inline]
+fn make_handle(event_loop: &Loop, py: Python<'_>, payload: Payload) -> PyResult<Py<Handle>> {
+    match event_loop.state.with_mine(|state| state.spare.pop()).flatten() {
+        Some(spare) => {
+            // SAFETY: only handles whose last reference the loop holds are kept as spare.
+            unsafe { spare.get().refill(payload) };
+            Ok(spare)
+        }
+        None => Py::new(py, Handle::new(payload)),
+    }
+}
+
+/// Debug mode: checks the call and notes where it was made.
+#[cold]
+fn check_in_debug_mode(this: This<'_, '_>, callback: This<'_, '_>, function: &str, thread: bool) -> PyResult<()> {
+    let py = this.py();
+    if thread {
+        this.call_method0(intern!(py, "_check_thread"))?;
+    }
+    this.call_method1(intern!(py, "_check_callback"), (callback, function)).map(drop)
+}
+
+#[cold]
+fn note_origin(py: Python<'_>, handle: &Handle) -> PyResult<()> {
+    let frames = py.import(intern!(py, "motet._handles"))?.call_method0(intern!(py, "origin"))?;
+    handle.set_source_traceback(frames.unbind());
+    Ok(())
+}
+
+fn call_soon(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    let py = this.py();
+    let event_loop = as_loop(this).get();
+    event_loop.require_open()?;
+    arguments.require("call_soon", &["callback"])?;
+    let callback = arguments.get(0);
+    let debug = event_loop.in_debug_mode();
+    if debug {
+        check_in_debug_mode(this, callback, "call_soon", true)?;
+    }
+    let context = given_or_current(py, context_of(&arguments, "call_soon")?)?;
+    let handle = make_handle(event_loop, py, Payload::new(py, callback, arguments.from(1), context)?)?;
+    if debug {
+        note_origin(py, handle.get())?;
+    }
+    event_loop.push(Task::Callback(handle.clone_ref(py)))?;
+    Ok(handle.into_any())
+}
+
+fn call_soon_threadsafe(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    let py = this.py();
+    let event_loop = as_loop(this).get();
+    event_loop.require_open()?;
+    arguments.require("call_soon_threadsafe", &["callback"])?;
+    let callback = arguments.get(0);
+    let debug = event_loop.in_debug_mode();
+    if debug {
+        check_in_debug_mode(this, callback, "call_soon_threadsafe", false)?;
+    }
+    let context = given_or_current(py, context_of(&arguments, "call_soon_threadsafe")?)?;
+    let handle = make_handle(event_loop, py, Payload::new(py, callback, arguments.from(1), context)?)?;
+    if debug {
+        note_origin(py, handle.get())?;
+    }
+    let task = Task::Callback(handle.clone_ref(py));
+    // The loop's own thread needs no wake-up: it looks at its ring before it waits.
+    if event_loop.state.is_mine() { event_loop.push(task)? } else { event_loop.send(task)? }
+    Ok(handle.into_any())
+}
+
+fn call_later(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    arguments.require("call_later", &["delay", "callback"])?;
+    let delay = arguments.get(0);
+    if delay.is_none() {
+        return Err(PyTypeError::new_err("delay must not be None"));
+    }
+    let when = MonotonicClock.now() as f64 / 1e9 + delay.extract::<f64>()?;
+    schedule(this, when, &arguments, "call_later")
+}
+
+fn call_at(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    arguments.require("call_at", &["when", "callback"])?;
+    let when = arguments.get(0);
+    if when.is_none() {
+        return Err(PyTypeError::new_err("when cannot be None"));
+    }
+    schedule(this, when.extract::<f64>()?, &arguments, "call_at")
+}
+
+fn schedule(this: This<'_, '_>, when: f64, arguments: &Arguments<'_, '_>, function: &str) -> PyResult<Py<PyAny>> {
+    let py = this.py();
+    let event_loop = as_loop(this);
+    event_loop.get().require_open()?;
+    let callback = arguments.get(1);
+    let debug = event_loop.get().in_debug_mode();
+    if debug {
+        check_in_debug_mode(this, callback, function, true)?;
+    }
+    let context = given_or_current(py, context_of(arguments, function)?)?;
+    let payload = Payload::new(py, callback, arguments.from(2), context)?;
+    let timer = TimerHandle::create(py, event_loop.to_owned().unbind(), when, payload)?;
+    if debug {
+        note_origin(py, timer.as_super().get())?;
+    }
+    start_timer(event_loop.get(), &timer)?;
+    Ok(timer.into_any().unbind())
+}
+
+/// Enters a timer into the loop's queue, from whichever thread.
+fn start_timer(event_loop: &Loop, timer: &Bound<'_, TimerHandle>) -> PyResult<()> {
+    let handle = timer.as_super().clone().unbind();
+    let deadline = timer.get().deadline();
+    let mut task = Some(Task::Callback(handle));
+    let started = event_loop.state.with(|state: &mut State| {
+        state.turn.schedule(deadline, task.take().expect("the closure runs once"))
+    });
+    match started {
+        Ok(key) => timer.get().set_key(key),
+        Err(_) => event_loop.send(Task::StartTimer(timer.clone().unbind()))?,
+    }
+    Ok(())
+}
+
+/// A timer that another thread has started arrives at its loop.
+pub fn start_sent_timer(event_loop: &Loop, timer: &Bound<'_, TimerHandle>) -> PyResult<()> {
+    if timer.as_super().get().is_cancelled() { Ok(()) } else { start_timer(event_loop, timer) }
+}
+
+fn create_task(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    let py = this.py();
+    let event_loop = as_loop(this).get();
+    event_loop.require_open()?;
+    let slow = event_loop.has_task_factory() || event_loop.in_debug_mode() || arguments.len() != 1;
+    // Counted where the task is asked for; a refused call (no coroutine) counts too, which nobody will miss.
+    let _ = event_loop.state.with(|state| state.turn.statistics.tasks_started += 1);
+    if slow {
+        return create_task_by_base(this, &arguments);
+    }
+    let class = task_class(py)?;
+    // The stock task's own keywords, with the loop in front: Task(coro, loop=…, name=…, context=…, eager_start=…).
+    let given = arguments.keywords();
+    let mut values = [std::ptr::null_mut(); 8];
+    values[1] = arguments.get(0).as_ptr();
+    values[2] = this.as_ptr();
+    let mut count = 3;
+    let mut names: [Option<Borrowed<'_, '_, PyString>>; 5] = [None; 5];
+    for (name, value) in given {
+        if count == values.len() {
+            return create_task_by_base(this, &arguments);
+        }
+        names[count - 3] = Some(name);
+        values[count] = value.as_ptr();
+        count += 1;
+    }
+    let names = match count {
+        3 => names_of_loop(py)?.clone_ref(py).into_bound(py),
+        _ => PyTuple::new(
+            py,
+            std::iter::once(intern!(py, "loop").clone())
+                .chain(names.iter().flatten().map(|name| (*name).to_owned()))
+                .collect::<Vec<_>>(),
+        )?,
+    };
+    // SAFETY: the values are borrowed from the caller and from `this` for the call; one positional argument, then as many
+    // keyword values as there are names; the element before the first is ours.
+    unsafe {
+        let result = ffi::PyObject_Vectorcall(
+            class.as_ptr(),
+            values.as_mut_ptr().add(1),
+            1 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
+            names.as_ptr(),
+        );
+        Bound::from_owned_ptr_or_err(py, result).map(Bound::unbind)
+    }
+}
+
+/// The keyword names of a task made with nothing but its loop.
+fn names_of_loop(py: Python<'_>) -> PyResult<&Py<PyTuple>> {
+    static NAMES: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
+    NAMES.get_or_try_init(py, || Ok(PyTuple::new(py, [intern!(py, "loop")])?.unbind()))
+}
+
+/// A stock future of this loop.
+pub fn create_future<'py>(event_loop: &Bound<'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = event_loop.py();
+    let class = CLASS.get_or_try_init(py, || Ok::<_, PyErr>(py.import("asyncio.futures")?.getattr("Future")?.unbind()))?;
+    let mut values = [std::ptr::null_mut(), event_loop.as_ptr()];
+    let names = names_of_loop(py)?;
+    // SAFETY: one keyword value for one name, borrowed for the call; the element before it is ours.
+    unsafe {
+        let arguments = values.as_mut_ptr().add(1);
+        let result =
+            ffi::PyObject_Vectorcall(class.as_ptr(), arguments, ffi::PY_VECTORCALL_ARGUMENTS_OFFSET, names.as_ptr());
+        Bound::from_owned_ptr_or_err(py, result)
+    }
+}
+
+fn task_class(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    CLASS.get_or_try_init(py, || Ok(py.import("asyncio.tasks")?.getattr("Task")?.unbind())).map(|class| class.bind(py))
+}
+
+/// Task factories, debug mode and unusual arguments: asyncio's own method.
+#[cold]
+fn create_task_by_base(this: This<'_, '_>, arguments: &Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    let py = this.py();
+    let positional = PyTuple::new(
+        py,
+        std::iter::once(this.to_owned()).chain(arguments.from(0).map(|argument| argument.to_owned())).collect::<Vec<_>>(),
+    )?;
+    let keywords = pyo3::types::PyDict::new(py);
+    for (name, value) in arguments.keywords() {
+        keywords.set_item(name, value)?;
+    }
+    let base = py.import("asyncio.base_events")?.getattr("BaseEventLoop")?;
+    Ok(base.getattr("create_task")?.call(positional, Some(&keywords))?.unbind())
+}
+
+/// A handle of the loop's own making, for callbacks that it keeps (`add_reader`).
+pub fn new_handle(
+    py: Python<'_>,
+    callback: &Bound<'_, PyAny>,
+    arguments: &Bound<'_, PyTuple>,
+) -> PyResult<Py<Handle>> {
+    let context = context::copy_current(py)?;
+    let arguments: Vec<_> = arguments.iter_borrowed().collect();
+    Py::new(py, Handle::new(Payload::new(py, callback.as_borrowed(), arguments.into_iter(), context)?))
+}

@@ -1,0 +1,63 @@
+//! The system calls that the binding itself needs: signals to one thread, and threads that take none.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+/// The kernel's number of the calling thread.
+pub fn current_thread() -> i32 {
+    rustix::thread::gettid().as_raw_nonzero().get()
+}
+
+/// Sends a signal to one thread of this process; a thread that is gone is an error, not another thread's signal.
+///
+/// # Errors
+/// The system's: no such thread.
+pub fn signal_thread(thread: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: tgkill takes three numbers and touches no memory; the kernel checks that the thread is this process's.
+    let result = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, signal) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Runs `spawn` with all signals blocked, so that a thread made in it never takes one that is meant for the program.
+pub fn with_signals_blocked<R>(spawn: impl FnOnce() -> R) -> R {
+    // SAFETY: both sets are initialised by the calls that fill them; the mask of this thread is restored below.
+    let old = unsafe {
+        let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        let mut old = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), old.as_mut_ptr());
+        old.assume_init()
+    };
+    let result = spawn();
+    // SAFETY: the mask that was in force before.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const old, std::ptr::null_mut()) };
+    result
+}
+
+/// A pipe whose ends do not block and are not inherited.
+///
+/// # Errors
+/// The system's: no more descriptors.
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = rustix::pipe::pipe()?;
+    for end in [&read, &write] {
+        rustix::io::fcntl_setfd(end, rustix::io::FdFlags::CLOEXEC)?;
+        rustix::fs::fcntl_setfl(end, rustix::fs::OFlags::NONBLOCK)?;
+    }
+    Ok((read, write))
+}
+
+/// Reads what is there, waiting at most so long for it; 0 when nothing came.
+///
+/// # Errors
+/// The system's.
+pub fn read_within(descriptor: impl AsFd, buffer: &mut [u8], timeout: Duration) -> io::Result<usize> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let limit = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };
+    let mut wanted = [PollFd::new(&descriptor, PollFlags::IN)];
+    if poll(&mut wanted, Some(&limit))? == 0 {
+        return Ok(0);
+    }
+    Ok(rustix::io::read(&descriptor, buffer)?)
+}

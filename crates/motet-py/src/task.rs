@@ -1,0 +1,35 @@
+//! What a loop runs: the element of its ready ring, its timers and its inbox.
+
+use crate::handle::{Handle, TimerHandle};
+use crate::transport::Deferred;
+use motet_reactor::TimerKey;
+use pyo3::prelude::*;
+
+/// One thing to run.
+pub enum Task {
+    /// A callback of the program's, perhaps a timer's.
+    Callback(Py<Handle>),
+    /// A callback that stays: that of `add_reader` or `add_writer`.
+    Repeated(Py<Handle>),
+    /// A step that a transport has put off to a later round.
+    Transport(Py<PyAny>, Deferred),
+    /// Another thread has started this timer.
+    StartTimer(Py<TimerHandle>),
+    /// Another thread has cancelled this timer.
+    CancelTimer(TimerKey),
+    /// A listener that ran out of resources tries again.
+    Accept(Py<crate::listener::Listener>),
+}
+
+impl Task {
+    /// Shows the collector what this keeps alive.
+    pub fn traverse(&self, visit: &pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
+        match self {
+            Self::Callback(handle) | Self::Repeated(handle) => visit.call(handle),
+            Self::Transport(transport, _) => visit.call(transport),
+            Self::StartTimer(timer) => visit.call(timer),
+            Self::Accept(listener) => visit.call(listener),
+            Self::CancelTimer(_) => Ok(()),
+        }
+    }
+}

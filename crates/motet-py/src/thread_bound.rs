@@ -1,0 +1,110 @@
+//! State that one thread at a time may touch, checked at each access.
+//!
+//! A loop is not thread-safe, yet a program can call it from a wrong thread, and on a free-threaded Python two threads can
+//! do so at once. That must be an error, never a data race. So the state of a loop is *claimed*: by the thread that runs the loop
+//! for as long as it runs, or for the length of one call while nobody runs it.
+//!
+//! Invariant: `value` is touched only while `owner` holds the token of the touching thread. `owner` goes from 0 to a token by
+//! compare-exchange (acquire) and back to 0 by a release store of that same thread.
+
+use std::cell::{BorrowMutError, RefCell};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A value bound to the thread that has claimed it.
+pub struct ThreadBound<T> {
+    owner: AtomicUsize,
+    value: RefCell<T>,
+}
+
+// SAFETY: `value` is reached only through `with` and `peek`, which return early unless `owner` holds this thread's token (see the
+// module's invariant), or through `inspect_stopped`, whose caller vouches that no other thread runs. T is sent between threads
+// by successive claims, hence `T: Send`.
+unsafe impl<T: Send> Sync for ThreadBound<T> {}
+
+/// Another thread has claimed the value.
+#[derive(Debug)]
+pub struct WrongThread;
+
+/// Gives the claim back when dropped.
+pub struct Claim<'a>(Option<&'a AtomicUsize>);
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if let Some(owner) = self.0 {
+            owner.store(0, Ordering::Release);
+        }
+    }
+}
+
+/// A number of this thread's own among the threads that live now.
+#[inline]
+fn thread_token() -> usize {
+    thread_local!(static TOKEN: u8 = const { 0 });
+    TOKEN.with(|token| std::ptr::from_ref(token) as usize)
+}
+
+impl<T> ThreadBound<T> {
+    pub fn new(value: T) -> Self {
+        Self { owner: AtomicUsize::new(0), value: RefCell::new(value) }
+    }
+
+    /// Whether this thread holds the claim.
+    #[inline]
+    pub fn is_mine(&self) -> bool {
+        self.owner.load(Ordering::Relaxed) == thread_token()
+    }
+
+    /// Claims the value for this thread until the guard is dropped; a claim within a claim of the same thread is free.
+    #[inline]
+    pub fn claim(&self) -> Result<Claim<'_>, WrongThread> {
+        let token = thread_token();
+        if self.owner.load(Ordering::Relaxed) == token {
+            return Ok(Claim(None));
+        }
+        match self.owner.compare_exchange(0, token, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => Ok(Claim(Some(&self.owner))),
+            Err(_) => Err(WrongThread),
+        }
+    }
+
+    /// Uses the value, claiming it for this call where nobody has. `use_value` must not call into Python.
+    ///
+    /// # Panics
+    /// When `use_value` comes back here: a defect of this crate.
+    #[inline]
+    pub fn with<R>(&self, use_value: impl FnOnce(&mut T) -> R) -> Result<R, WrongThread> {
+        let _claim = self.claim()?;
+        Ok(use_value(&mut self.value.borrow_mut()))
+    }
+
+    /// Uses the value if this thread has claimed it and is not using it now.
+    #[inline]
+    pub fn with_mine<R>(&self, use_value: impl FnOnce(&mut T) -> R) -> Option<R> {
+        if !self.is_mine() {
+            return None;
+        }
+        self.value.try_borrow_mut().ok().map(|mut value| use_value(&mut value))
+    }
+
+    /// Looks at the value during garbage collection, unless it is in use.
+    ///
+    /// # Safety
+    /// No other thread may run code of this crate meanwhile: the collector holds the GIL, or has stopped the world. A thread
+    /// that was stopped while it used the value has left the borrow marked, and then nothing is looked at.
+    pub unsafe fn inspect_stopped(&self, look: impl FnOnce(&T)) {
+        if let Ok(value) = self.value.try_borrow() {
+            look(&value);
+        }
+    }
+
+    /// Takes exclusive access, for destruction.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.value.get_mut()
+    }
+}
+
+impl From<BorrowMutError> for WrongThread {
+    fn from(_: BorrowMutError) -> Self {
+        Self
+    }
+}

@@ -1,0 +1,235 @@
+//! What the loop asks of a transport: to read, to send, to carry on.
+
+use super::{Connection, Deferred, Socket, Transport, apply, body, lifecycle};
+use crate::call;
+use crate::run::Runner;
+use motet_reactor::stream::Sent;
+use motet_reactor::sys::{Readiness, socket};
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::{IntoPyObjectExt, intern};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use std::io;
+
+/// The descriptor is ready.
+pub fn ready(runner: &mut Runner<'_, '_>, transport: &Bound<'_, PyAny>, readiness: Readiness) -> PyResult<()> {
+    let this = body(transport.as_borrowed());
+    let (context, has_queue) = this.with(|connection| {
+        if readiness.readable {
+            connection.stream.set_readable(readiness.hangup);
+        }
+        if readiness.writable {
+            connection.stream.unblocked();
+        }
+        let context = connection.context.as_ref().map(|context| context.clone_ref(transport.py()));
+        (context, readiness.writable && connection.stream.queued_bytes() > 0)
+    });
+    if let Some(context) = context {
+        runner.keeper.enter(&context)?;
+    }
+    if has_queue {
+        send_queue(this, transport)?;
+    }
+    read(this, transport)
+}
+
+/// The end of a round in which the transport has collected data.
+pub fn flush(runner: &mut Runner<'_, '_>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+    let this = body(transport.as_borrowed());
+    enter_context(runner, this, transport)?;
+    this.with(|connection| connection.stream.flush_begins());
+    send_queue(this, transport)
+}
+
+/// A step that was put off to this round.
+pub fn run_deferred(runner: &mut Runner<'_, '_>, transport: Py<PyAny>, deferred: Deferred) -> PyResult<()> {
+    let transport = transport.into_bound(runner.event_loop.py());
+    let this = body(transport.as_borrowed());
+    enter_context(runner, this, &transport)?;
+    match deferred {
+        Deferred::Begin(waiter) => lifecycle::begin(this, &transport, waiter),
+        Deferred::Read => read(this, &transport),
+        Deferred::Lost => lifecycle::connection_lost(this, &transport),
+    }
+}
+
+fn enter_context(runner: &mut Runner<'_, '_>, this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = transport.py();
+    match this.with(|connection| connection.context.as_ref().map(|context| context.clone_ref(py))) {
+        Some(context) => runner.keeper.enter(&context),
+        None => Ok(()),
+    }
+}
+
+/// Sends what is queued, as far as it fits.
+pub fn send_queue(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+    let event_loop = this.event_loop.get();
+    let mut total = 0;
+    let sent = this.with(|connection| {
+        let Connection { stream, socket, .. } = connection;
+        stream.send_queued(|pieces| {
+            let Some(descriptor) = socket.descriptor() else { return Err(closed()) };
+            match socket::send_vectored(descriptor, pieces) {
+                Ok(count) => {
+                    total += count;
+                    Ok(Sent::Bytes(count))
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Sent::Blocked),
+                Err(error) => Err(error),
+            }
+        })
+    });
+    event_loop.with("transport.write()", |state| state.turn.statistics.bytes_sent += total as u64)?;
+    match sent {
+        Ok(actions) => apply(transport, actions),
+        Err(error) => lifecycle::fail(transport, error.into(), "Fatal write error on socket transport"),
+    }
+}
+
+fn closed() -> io::Error {
+    io::Error::from_raw_os_error(rustix::io::Errno::BADF.raw_os_error())
+}
+
+/// How one read ended.
+enum Outcome {
+    Data(Py<PyBytes>),
+    Buffered(usize),
+    End,
+    Blocked,
+}
+
+/// Reads while there is something and the protocol wants it; a read that fills its buffer lets the others have a turn.
+fn read(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = transport.py();
+    loop {
+        let next = this.with(|connection| {
+            let wanted = connection.stream.wants_read();
+            let protocol = connection.protocol.as_ref().filter(|_| wanted)?;
+            Some((protocol.clone_ref(py), connection.buffered))
+        });
+        let Some((protocol, buffered)) = next else { return Ok(()) };
+        let protocol = protocol.bind(py);
+        let (outcome, filled) = if buffered {
+            match read_into_protocol(this, transport, protocol)? {
+                Some(result) => result,
+                None => return Ok(()),
+            }
+        } else {
+            match read_bytes(this, py)? {
+                Ok(result) => result,
+                Err(error) => {
+                    return lifecycle::fail(transport, error.into(), "Fatal read error on socket transport");
+                }
+            }
+        };
+        match outcome {
+            Outcome::Data(data) => {
+                let result = call::method_with(protocol, intern!(py, "data_received"), data.bind(py));
+                if let Err(error) = result {
+                    lifecycle::protocol_failed(transport, error, "data_received")?;
+                }
+            }
+            Outcome::Buffered(count) => {
+                let count = count.into_bound_py_any(py)?;
+                if let Err(error) = call::method_with(protocol, intern!(py, "buffer_updated"), &count) {
+                    lifecycle::protocol_failed(transport, error, "buffer_updated")?;
+                }
+            }
+            Outcome::End => return lifecycle::end_of_input(this, transport, protocol),
+            Outcome::Blocked => return Ok(()),
+        }
+        if filled {
+            // The stream stays readable; nothing will tell so again.
+            let later = this.with(|connection| connection.stream.wants_read());
+            return if later { apply(transport, motet_reactor::stream::Actions::READ_LATER) } else { Ok(()) };
+        }
+    }
+}
+
+/// Reads into the loop's buffer and makes exact `bytes` of it. Also tells whether the buffer was filled.
+#[inline]
+fn read_bytes(this: &Transport, py: Python<'_>) -> PyResult<io::Result<(Outcome, bool)>> {
+    this.event_loop.get().with("loop.run_forever()", |state| {
+        this.with(|connection| {
+            let Some(descriptor) = connection.socket.descriptor() else { return Err(closed()) };
+            let capacity = state.read_buffer.len();
+            match socket::receive(descriptor, &mut state.read_buffer) {
+                Ok(0) => Ok((Outcome::End, false)),
+                Ok(count) => {
+                    state.turn.statistics.bytes_received += count as u64;
+                    connection.stream.received(count, capacity);
+                    // Allocating bytes runs no Python code.
+                    Ok((Outcome::Data(PyBytes::new(py, &state.read_buffer[..count]).unbind()), count == capacity))
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    connection.stream.drained();
+                    Ok((Outcome::Blocked, false))
+                }
+                Err(error) => Err(error),
+            }
+        })
+    })
+}
+
+/// Reads into the protocol's own buffer. Nothing when that failed, which has been told.
+fn read_into_protocol(
+    this: &Transport,
+    transport: &Bound<'_, PyAny>,
+    protocol: &Bound<'_, PyAny>,
+) -> PyResult<Option<(Outcome, bool)>> {
+    let py = transport.py();
+    let any_size = (-1).into_bound_py_any(py)?;
+    let lent = call::method_with(protocol, intern!(py, "get_buffer"), &any_size)
+        .and_then(|buffer| {
+            let buffer = PyBuffer::<u8>::get(&buffer)?;
+            if buffer.item_count() == 0 {
+                return Err(PyRuntimeError::new_err("get_buffer() returned an empty buffer"));
+            }
+            if buffer.readonly() || !buffer.is_c_contiguous() {
+                return Err(PyRuntimeError::new_err("get_buffer() returned a buffer that cannot be written to"));
+            }
+            Ok(buffer)
+        });
+    let buffer = match lent {
+        Ok(buffer) => buffer,
+        Err(error) => {
+            lifecycle::protocol_failed(transport, error, "get_buffer")?;
+            return Ok(None);
+        }
+    };
+    let capacity = buffer.item_count();
+    let received = this.with(|connection| {
+        let descriptor = connection.socket.descriptor().ok_or_else(closed)?;
+        // SAFETY: a writable, contiguous buffer of this many bytes, which the export keeps in place. The protocol has lent it for
+        // this read; other threads that write to it meanwhile break the protocol's contract, as with `socket.recv_into`.
+        let memory = unsafe { std::slice::from_raw_parts_mut(buffer.buf_ptr().cast::<u8>(), capacity) };
+        let received = socket::receive(descriptor, memory);
+        match &received {
+            Ok(count) if *count > 0 => connection.stream.received(*count, capacity),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => connection.stream.drained(),
+            _ => {}
+        }
+        received
+    });
+    drop(buffer);
+    match received {
+        Ok(0) => Ok(Some((Outcome::End, false))),
+        Ok(count) => {
+            this.event_loop.get().with("loop.run_forever()", |state| {
+                state.turn.statistics.bytes_received += count as u64;
+            })?;
+            Ok(Some((Outcome::Buffered(count), count == capacity)))
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Some((Outcome::Blocked, false))),
+        Err(error) => {
+            lifecycle::fail(transport, error.into(), "Fatal read error on socket transport")?;
+            Ok(None)
+        }
+    }
+}
+
+/// Whether the socket is closed.
+pub fn is_closed(connection: &Connection) -> bool {
+    matches!(connection.socket, Socket::Closed(..))
+}

@@ -1,0 +1,322 @@
+//! How a transport begins and ends, and what happens when something fails.
+
+use super::{Connection, Deferred, Socket, TYPE, Transport, apply, body};
+use crate::event_loop::{Books, Loop, Owner};
+use crate::run::Runner;
+use crate::task::Task;
+use crate::{call, context, operation};
+use motet_reactor::Stream;
+use motet_reactor::sys::{Interest, socket};
+use pyo3::exceptions::{PyOSError, PyResourceWarning};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyString};
+use pyo3::{Borrowed, intern};
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+fn allocate<'py>(
+    event_loop: &Bound<'py, Loop>,
+    socket: Socket,
+    protocol: &Bound<'py, PyAny>,
+    server: Option<Py<PyAny>>,
+    extra: Option<Py<PyDict>>,
+    peer: Option<SocketAddr>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = event_loop.py();
+    if let Some(descriptor) = socket.descriptor() {
+        socket::set_no_delay(descriptor);
+    }
+    let connection = Connection {
+        stream: Stream::default(),
+        socket,
+        token: None,
+        protocol: Some(protocol.clone().unbind()),
+        buffered: is_buffered(protocol)?,
+        context: Some(context::copy_current(py)?),
+        server,
+        extra,
+        peer,
+        error: None,
+    };
+    let class = TYPE.get(py).expect("the module's initialisation has made the class");
+    class.allocate(py, Transport { event_loop: event_loop.clone().unbind(), connection: RefCell::new(connection) })
+}
+
+/// Whether a protocol lends its own buffers.
+pub fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = protocol.py();
+    let class = CLASS.get_or_try_init(py, || {
+        Ok::<_, PyErr>(py.import("asyncio.protocols")?.getattr("BufferedProtocol")?.unbind())
+    })?;
+    protocol.is_instance(class.bind(py))
+}
+
+/// The transport of a socket object, which it takes over. The protocol hears of the connection in a later round.
+pub fn connect<'py>(
+    event_loop: &Bound<'py, Loop>,
+    socket_object: &Bound<'py, PyAny>,
+    protocol: &Bound<'py, PyAny>,
+    waiter: Option<Py<PyAny>>,
+    extra: Option<Bound<'py, PyDict>>,
+    server: Option<Py<PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = event_loop.py();
+    event_loop.get().require_open()?;
+    event_loop.call_method1(intern!(py, "_ensure_fd_no_transport"), (socket_object,))?;
+    let descriptor = operation::descriptor_of(socket_object)?;
+    if descriptor < 0 {
+        return Err(PyOSError::new_err((rustix::io::Errno::BADF.raw_os_error(), "the socket is closed")));
+    }
+    let extra = match extra {
+        Some(extra) => extra,
+        None => PyDict::new(py),
+    };
+    super::extra_info::describe_socket(&extra, socket_object)?;
+    // The number must not be reused while this transport has it, even if the program closes its socket object: as
+    // `socket.makefile` does, the object is told that it is in use.
+    let uses: i64 = socket_object.getattr(intern!(py, "_io_refs"))?.extract()?;
+    socket_object.setattr(intern!(py, "_io_refs"), uses + 1)?;
+    let socket = Socket::Object(socket_object.clone().unbind(), descriptor);
+    let attach = server.as_ref().map(|server| server.clone_ref(py));
+    let transport = allocate(event_loop, socket, protocol, server, Some(extra.unbind()), None)?;
+    if let Some(server) = attach {
+        server.call_method1(py, intern!(py, "_attach"), (&transport,))?;
+    } else {
+        event_loop.get().with("loop.create_connection()", |state| state.turn.statistics.connections_opened += 1)?;
+    }
+    event_loop.get().push(Task::Transport(transport.clone().unbind(), Deferred::Begin(waiter)))?;
+    Ok(transport)
+}
+
+/// The transport of an accepted connection: tells the protocol at once and begins to read.
+pub fn begin_accepted(
+    runner: &mut Runner<'_, '_>,
+    accepted: OwnedFd,
+    peer: Option<SocketAddr>,
+    factory: &Bound<'_, PyAny>,
+    server: Option<&Py<PyAny>>,
+) -> PyResult<()> {
+    let py = factory.py();
+    let event_loop = runner.event_loop;
+    let protocol = factory.call0()?;
+    let kept = server.map(|server| server.clone_ref(py));
+    let transport = allocate(event_loop, Socket::Descriptor(accepted), &protocol, kept, None, peer)?;
+    if let Some(server) = server {
+        server.call_method1(py, intern!(py, "_attach"), (&transport,))?;
+    }
+    let this = body(transport.as_borrowed());
+    let own = this.with(|connection| connection.context.as_ref().map(|context| context.clone_ref(py)));
+    if let Some(own) = own {
+        runner.keeper.enter(&own)?;
+    }
+    begin(this, &transport, None)
+}
+
+/// Tells the protocol of the connection, begins to read and resolves the waiter.
+pub fn begin(this: &Transport, transport: &Bound<'_, PyAny>, waiter: Option<Py<PyAny>>) -> PyResult<()> {
+    let py = transport.py();
+    if let Some(protocol) = this.protocol(py)
+        && let Err(error) = call::method_with(&protocol, intern!(py, "connection_made"), transport)
+    {
+        report(transport, error, "Fatal error: protocol.connection_made() call failed.")?;
+    }
+    if let Err(error) = start_reading(this, transport)? {
+        fail(transport, error.into(), "Fatal error: the socket cannot be polled")?;
+    }
+    if let Some(waiter) = waiter {
+        let waiter = waiter.bind(py);
+        if !waiter.call_method0(intern!(py, "done"))?.is_truthy()? {
+            call::method_with(waiter, intern!(py, "set_result"), &py.None().into_bound(py))?;
+        }
+    }
+    Ok(())
+}
+
+fn start_reading(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<std::io::Result<()>> {
+    let wanted = this.with(|connection| {
+        connection.stream.start_reading();
+        (!connection.stream.is_lost()).then(|| connection.socket.number())
+    });
+    let Some(number) = wanted else { return Ok(Ok(())) };
+    crate::watched::release(this.event_loop.bind(transport.py()), number)?;
+    let owner = Owner::Transport(transport.clone().unbind());
+    let mut owner = Some(owner);
+    let registered = this.event_loop.get().with_reactor("loop.create_connection()", |books, reactor| {
+        let owner = owner.take().expect("the closure runs once");
+        let token = reactor.register(number, Interest::Both, owner)?;
+        Books::set_token(&mut books.transports, number, Some(token));
+        Ok(token)
+    })?;
+    Ok(registered.map(|token| this.with(|connection| connection.token = Some(token))))
+}
+
+/// Calls a method of the protocol that takes nothing; its exception goes to the exception handler.
+pub fn tell_protocol(transport: &Bound<'_, PyAny>, method: &Bound<'_, PyString>) -> PyResult<()> {
+    let Some(protocol) = body(transport.as_borrowed()).protocol(transport.py()) else { return Ok(()) };
+    match call::method(&protocol, method) {
+        Ok(_) => Ok(()),
+        Err(error) => report(transport, error, &format!("protocol.{method}() failed")),
+    }
+}
+
+/// Hands an exception to the loop's exception handler; what must end the run comes back.
+pub fn report(transport: &Bound<'_, PyAny>, error: PyErr, message: &str) -> PyResult<()> {
+    let py = transport.py();
+    if call::ends_the_run(py, &error) {
+        return Err(error);
+    }
+    let this = body(transport.as_borrowed());
+    let details = PyDict::new(py);
+    details.set_item("message", message)?;
+    details.set_item("exception", error.into_value(py))?;
+    details.set_item("transport", transport)?;
+    details.set_item("protocol", this.protocol(py))?;
+    this.event_loop.bind(py).call_method1(intern!(py, "call_exception_handler"), (details,)).map(drop)
+}
+
+/// A method of the protocol has raised where the stream cannot go on without it: reports it and ends the connection.
+pub fn protocol_failed(transport: &Bound<'_, PyAny>, error: PyErr, method: &str) -> PyResult<()> {
+    fail_with(transport, error, &format!("Fatal error: protocol.{method}() call failed."), true)
+}
+
+/// Ends the connection with an error. The system's errors are ordinary ends of a connection: the protocol hears of them by
+/// `connection_lost`; anything else goes to the exception handler too.
+pub fn fail(transport: &Bound<'_, PyAny>, error: PyErr, message: &str) -> PyResult<()> {
+    fail_with(transport, error, message, false)
+}
+
+fn fail_with(transport: &Bound<'_, PyAny>, error: PyErr, message: &str, by_protocol: bool) -> PyResult<()> {
+    let py = transport.py();
+    if by_protocol || !error.is_instance_of::<PyOSError>(py) {
+        report(transport, error.clone_ref(py), message)?;
+    }
+    abort(transport, Some(error.into_value(py).into_any()))
+}
+
+/// Ends the connection at once. Data that is queued is dropped.
+pub fn abort(transport: &Bound<'_, PyAny>, error: Option<Py<PyAny>>) -> PyResult<()> {
+    let this = body(transport.as_borrowed());
+    let (actions, dropped) = this.with(|connection| {
+        let (actions, queue) = connection.stream.abort();
+        let old = if actions.is_empty() { error } else { std::mem::replace(&mut connection.error, error) };
+        (actions, (queue, old))
+    });
+    drop(dropped);
+    apply(transport, actions)
+}
+
+/// The peer has ended its side: closes the connection unless the protocol wants to write on.
+pub fn end_of_input(this: &Transport, transport: &Bound<'_, PyAny>, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = transport.py();
+    this.with(|connection| connection.stream.end_of_input());
+    match call::method(protocol, intern!(py, "eof_received")).and_then(|keep_open| keep_open.is_truthy()) {
+        Ok(true) => Ok(()),
+        Ok(false) => close(transport),
+        Err(error) => protocol_failed(transport, error, "eof_received"),
+    }
+}
+
+/// Ends the connection when what is queued has been sent.
+pub fn close(transport: &Bound<'_, PyAny>) -> PyResult<()> {
+    let actions = body(transport.as_borrowed()).with(|connection| connection.stream.close());
+    apply(transport, actions)
+}
+
+/// Sends the end of the stream. A peer that has gone already is no error here: reading tells it.
+pub fn shut_down_output(transport: &Bound<'_, PyAny>) {
+    body(transport.as_borrowed()).with(|connection| {
+        if let Some(descriptor) = connection.socket.descriptor() {
+            let _ = socket::shutdown_write(descriptor);
+        }
+    });
+}
+
+/// Stops hearing of the descriptor; the protocol is told in a later round.
+pub fn lose_connection(transport: &Bound<'_, PyAny>) -> PyResult<()> {
+    let this = body(transport.as_borrowed());
+    forget_registration(this)?;
+    this.event_loop.get().push(Task::Transport(transport.clone().unbind(), Deferred::Lost))
+}
+
+fn forget_registration(this: &Transport) -> PyResult<()> {
+    let (token, number) = this.with(|connection| (connection.token.take(), connection.socket.number()));
+    let Some(token) = token else { return Ok(()) };
+    let owner = this.event_loop.get().with_reactor("transport.close()", |books, reactor| {
+        Books::set_token(&mut books.transports, number, None);
+        reactor.deregister(token)
+    })?;
+    drop(owner);
+    Ok(())
+}
+
+/// Tells the protocol that the connection is lost and closes the socket.
+pub fn connection_lost(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = transport.py();
+    let (protocol, error) = this.with(|connection| (connection.protocol.take(), connection.error.take()));
+    let mut result = Ok(());
+    if let Some(protocol) = &protocol {
+        let error = error.unwrap_or_else(|| py.None());
+        if let Err(error) = call::method_with(protocol.bind(py), intern!(py, "connection_lost"), error.bind(py)) {
+            result = report(transport, error, "Fatal error: protocol.connection_lost() call failed.");
+        }
+    }
+    let closed = close_socket(this, py);
+    let (server, context) = this.with(|connection| (connection.server.take(), connection.context.take()));
+    if let Some(server) = server {
+        server.call_method1(py, intern!(py, "_detach"), (transport,))?;
+    }
+    drop((protocol, context));
+    result.and(closed)
+}
+
+/// Closes the socket, once.
+fn close_socket(this: &Transport, py: Python<'_>) -> PyResult<()> {
+    let socket = this.with(|connection| {
+        let number = connection.socket.number();
+        let address = connection.socket.descriptor().and_then(super::extra_info::local_address);
+        std::mem::replace(&mut connection.socket, Socket::Closed(number, address))
+    });
+    if let Socket::Object(object, _) = socket {
+        let object = object.bind(py);
+        object.call_method0(intern!(py, "_decref_socketios"))?;
+        object.call_method0(intern!(py, "close"))?;
+    }
+    Ok(())
+}
+
+/// The loop is closed under an open transport: nothing will happen to it any more.
+pub fn loop_closed(transport: &Bound<'_, PyAny>) {
+    body(transport.as_borrowed()).with(|connection| connection.token = None);
+}
+
+/// A transport is dropped that nobody has closed.
+pub fn warn_unclosed(this: Borrowed<'_, '_, PyAny>) {
+    let py = this.py();
+    let transport = body(this);
+    if transport.connection.try_borrow().map_or(true, |connection| super::input_output::is_closed(&connection)) {
+        return;
+    }
+    let warn = || -> PyResult<()> {
+        let text = format!("unclosed transport {}", this.repr()?);
+        let warnings = py.import(intern!(py, "warnings"))?;
+        let keywords = PyDict::new(py);
+        keywords.set_item("source", this)?;
+        warnings
+            .call_method(intern!(py, "warn"), (text, py.get_type::<PyResourceWarning>()), Some(&keywords))
+            .map(drop)
+    };
+    let warned = warn();
+    let closed = close_socket(transport, py);
+    if let Err(error) = warned.and(closed) {
+        error.write_unraisable(py, Some(&this));
+    }
+    let server = transport.with(|connection| connection.server.take());
+    if let Some(server) = server
+        && let Err(error) = server.call_method1(py, intern!(py, "_detach"), (this,))
+    {
+        error.write_unraisable(py, Some(&this));
+    }
+}

@@ -1,0 +1,400 @@
+//! What the program calls on a transport.
+
+use super::{TYPE, Transport, apply, body, extra_info, input_output, lifecycle};
+use crate::event_loop::wrong_thread;
+use crate::heap_type::HeapType;
+use crate::method::{Arguments, fast_method};
+use crate::thread_bound::Claim;
+use motet_reactor::stream::{Actions, Admission};
+use motet_reactor::sys::socket;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyBytes, PyByteArray, PyMemoryView, PyType};
+use pyo3::{Borrowed, IntoPyObjectExt, ffi, intern};
+use std::ffi::c_void;
+use std::io;
+
+type This<'a, 'py> = Borrowed<'a, 'py, PyAny>;
+
+/// Writes dropped after a connection was lost before asyncio, and so motet, logs it.
+const DROPPED_WRITES_BEFORE_WARNING: u32 = 5;
+
+/// The class, made on first use.
+pub fn transport_type(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
+    let class = TYPE.get_or_try_init(py, || {
+        let base = py.import("asyncio.transports")?.getattr("Transport")?.cast_into::<PyType>()?;
+        let methods = vec![
+            fast_method!(c"write", write, c"write($self, data, /)\n--\n\nSends bytes; what does not fit is queued."),
+            fast_method!(c"writelines", write_lines, c"writelines($self, list_of_data, /)\n--\n\nSends several pieces of bytes together."),
+            fast_method!(c"write_eof", write_eof, c"write_eof($self, /)\n--\n\nEnds the output when what is queued has been sent."),
+            fast_method!(c"can_write_eof", can_write_eof, c"can_write_eof($self, /)\n--\n\nTrue: sockets have two directions."),
+            fast_method!(c"close", close, c"close($self, /)\n--\n\nEnds the connection when what is queued has been sent."),
+            fast_method!(c"abort", abort, c"abort($self, /)\n--\n\nEnds the connection at once; what is queued is dropped."),
+            fast_method!(c"is_closing", is_closing, c"is_closing($self, /)\n--\n\nWhether the transport is closing or closed."),
+            fast_method!(c"is_reading", is_reading, c"is_reading($self, /)\n--\n\nWhether the protocol receives data."),
+            fast_method!(c"pause_reading", pause_reading, c"pause_reading($self, /)\n--\n\nStops calling data_received()."),
+            fast_method!(c"resume_reading", resume_reading, c"resume_reading($self, /)\n--\n\nGoes on calling data_received()."),
+            fast_method!(c"set_protocol", set_protocol, c"set_protocol($self, protocol, /)\n--\n\nGives the connection to another protocol."),
+            fast_method!(c"get_protocol", get_protocol, c"get_protocol($self, /)\n--\n\nThe protocol; None when the connection is lost."),
+            fast_method!(c"get_extra_info", get_extra_info, c"get_extra_info($self, name, default=None, /)\n--\n\n'socket', 'sockname', 'peername'."),
+            fast_method!(c"get_write_buffer_size", get_write_buffer_size, c"get_write_buffer_size($self, /)\n--\n\nBytes that wait to be sent."),
+            fast_method!(c"get_write_buffer_limits", get_write_buffer_limits, c"get_write_buffer_limits($self, /)\n--\n\nThe low and the high water mark, in bytes."),
+            fast_method!(c"set_write_buffer_limits", set_write_buffer_limits, c"set_write_buffer_limits($self, /, high=None, low=None)\n--\n\nSets the water marks, in bytes."),
+            fast_method!(c"__repr__", describe, c"__repr__($self, /)\n--\n\nreturn repr(self)."),
+        ];
+        let properties = vec![
+            property(c"_extra", extra),
+            property(c"_loop", event_loop),
+            property(c"_protocol", protocol),
+        ];
+        HeapType::new(
+            py,
+            c"motet._motet.SocketTransport",
+            c"A stream transport over a TCP or Unix socket. Not thread-safe.",
+            &base,
+            methods,
+            properties,
+        )
+    })?;
+    Ok(class.class(py).clone())
+}
+
+/// A property that cannot be set; it hides the slot of the base class.
+fn property(name: &'static std::ffi::CStr, get: ffi::getter) -> ffi::PyGetSetDef {
+    ffi::PyGetSetDef { name: name.as_ptr(), get: Some(get), ..Default::default() }
+}
+
+macro_rules! getter {
+    ($name:ident, $value:expr) => {
+        unsafe extern "C" fn $name(this: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+            // SAFETY: the interpreter calls the getter with an object of the class.
+            unsafe { crate::method::enter(this, |this| $value(this)) }
+        }
+    };
+}
+
+getter!(extra, |this: This<'_, '_>| Ok(extra_info::all(body(this), this.py())?.into_any().unbind()));
+getter!(event_loop, |this: This<'_, '_>| Ok(body(this).event_loop.clone_ref(this.py()).into_any()));
+getter!(protocol, |this: This<'_, '_>| body(this).protocol(this.py()).into_py_any(this.py()));
+
+/// The Rust part, with the loop claimed for the call.
+#[inline]
+fn claimed<'a>(this: This<'a, '_>, what: &str) -> PyResult<(&'a Transport, Claim<'a>)> {
+    let transport = body(this);
+    match transport.event_loop.get().state.claim() {
+        Ok(claim) => Ok((transport, claim)),
+        Err(_) => Err(wrong_thread(what)),
+    }
+}
+
+fn none(this: This<'_, '_>) -> PyResult<Py<PyAny>> {
+    Ok(this.py().None())
+}
+
+/// Exact bytes of a bytes-like object: itself, or a copy of what the program may change later.
+fn exact_bytes<'py>(data: Borrowed<'_, 'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    if let Ok(bytes) = data.cast_exact::<PyBytes>() {
+        return Ok(bytes.to_owned());
+    }
+    if data.is_instance_of::<PyByteArray>() || data.is_instance_of::<PyMemoryView>() || data.is_instance_of::<PyBytes>() {
+        // SAFETY: a valid reference; the result is a new reference or null with an exception set.
+        let bytes = unsafe { Bound::from_owned_ptr_or_err(data.py(), ffi::PyBytes_FromObject(data.as_ptr()))? };
+        return Ok(bytes.cast_into::<PyBytes>()?);
+    }
+    Err(PyTypeError::new_err(format!(
+        "data argument must be a bytes-like object, not '{}'",
+        data.get_type().name()?
+    )))
+}
+
+fn write_after_eof(method: &str) -> PyErr {
+    PyRuntimeError::new_err(format!("Cannot call {method}() after write_eof()"))
+}
+
+fn write(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    arguments.require("write", &["data"])?;
+    let data = exact_bytes(arguments.get(0))?;
+    let (transport, _claim) = claimed(this, "transport.write()")?;
+    let slice = data.as_bytes();
+    let running = transport.event_loop.get().is_in_run();
+    let round = transport.event_loop.get().with("transport.write()", |state| state.round(running))?;
+    let empty = slice.is_empty();
+    let admission = transport
+        .with(|connection| if empty { connection.stream.admit_nothing() } else { connection.stream.admit(round) })
+        .map_err(|_| write_after_eof("write"))?;
+    match admission {
+        Admission::Send => send_now(this, transport, data),
+        Admission::Enqueue => {
+            let actions = transport.with(|connection| connection.stream.enqueue(data.into(), 0));
+            request_flush(this, transport)?;
+            apply(&this, actions)?;
+            none(this)
+        }
+        Admission::Refuse(earlier) => {
+            if earlier >= DROPPED_WRITES_BEFORE_WARNING {
+                warn_dropped(this.py())?;
+            }
+            none(this)
+        }
+        Admission::Nothing => none(this),
+    }
+}
+
+fn warn_dropped(py: Python<'_>) -> PyResult<()> {
+    let logger = py.import(intern!(py, "asyncio.log"))?.getattr(intern!(py, "logger"))?;
+    logger.call_method1(intern!(py, "warning"), ("socket.send() raised exception.",)).map(drop)
+}
+
+/// Sends at once; what does not fit waits for the poller.
+#[inline]
+fn send_now(this: This<'_, '_>, transport: &Transport, data: Bound<'_, PyBytes>) -> PyResult<Py<PyAny>> {
+    let slice = data.as_bytes();
+    let sent = transport.with(|connection| match connection.socket.descriptor() {
+        Some(descriptor) => socket::send(descriptor, slice),
+        None => Err(io::Error::from_raw_os_error(rustix::io::Errno::BADF.raw_os_error())),
+    });
+    let count = match sent {
+        Ok(count) => count,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+        Err(error) => {
+            lifecycle::fail(&this, error.into(), "Fatal write error on socket transport")?;
+            return none(this);
+        }
+    };
+    transport.event_loop.get().with("transport.write()", |state| state.turn.statistics.bytes_sent += count as u64)?;
+    if count < slice.len() {
+        let actions = transport.with(|connection| {
+            connection.stream.blocked();
+            connection.stream.enqueue(data.into(), count)
+        });
+        apply(&this, actions)?;
+    }
+    none(this)
+}
+
+/// Has the loop flush the transport at the end of the round.
+fn request_flush(this: This<'_, '_>, transport: &Transport) -> PyResult<()> {
+    if transport.with(|connection| connection.stream.wants_flush()) {
+        let flushed = this.to_owned().unbind();
+        transport.event_loop.get().with("transport.write()", |state| {
+            state.flush.push(flushed);
+            state.turn.request_flush();
+        })?;
+    }
+    Ok(())
+}
+
+fn write_lines(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    arguments.require("writelines", &["list_of_data"])?;
+    let mut pieces: Vec<PyBackedBytes> = Vec::new();
+    for piece in arguments.get(0).try_iter()? {
+        let piece = exact_bytes(piece?.as_borrowed())?;
+        if !piece.as_bytes().is_empty() {
+            pieces.push(piece.into());
+        }
+    }
+    let (transport, _claim) = claimed(this, "transport.writelines()")?;
+    let running = transport.event_loop.get().is_in_run();
+    let round = transport.event_loop.get().with("transport.writelines()", |state| state.round(running))?;
+    let admission = transport
+        .with(|connection| {
+            if pieces.is_empty() { connection.stream.admit_nothing() } else { connection.stream.admit(round) }
+        })
+        .map_err(|_| write_after_eof("writelines"))?;
+    match admission {
+        Admission::Nothing => none(this),
+        Admission::Refuse(earlier) => {
+            if earlier >= DROPPED_WRITES_BEFORE_WARNING {
+                warn_dropped(this.py())?;
+            }
+            none(this)
+        }
+        Admission::Send | Admission::Enqueue => {
+            let actions = transport.with(|connection| {
+                pieces.into_iter().fold(Actions::NONE, |actions, piece| actions | connection.stream.enqueue(piece, 0))
+            });
+            if admission == Admission::Send {
+                input_output::send_queue(transport, &this)?;
+                // What was over the mark for a moment may have gone out already.
+                let over = transport.with(|connection| connection.stream.queued_bytes() > 0);
+                apply(&this, if over { actions } else { Actions::NONE })?;
+            } else {
+                request_flush(this, transport)?;
+                apply(&this, actions)?;
+            }
+            none(this)
+        }
+    }
+}
+
+fn write_eof(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    let (transport, _claim) = claimed(this, "transport.write_eof()")?;
+    let actions = transport.with(|connection| connection.stream.write_eof());
+    apply(&this, actions)?;
+    none(this)
+}
+
+fn can_write_eof(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    true.into_py_any(this.py())
+}
+
+fn close(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    let (transport, _claim) = claimed(this, "transport.close()")?;
+    // As asyncio: a transport whose loop is closed cannot tell its protocol anything.
+    if !transport.with(|connection| connection.stream.is_closing()) {
+        transport.event_loop.get().require_open()?;
+        lifecycle::close(&this)?;
+    }
+    none(this)
+}
+
+fn abort(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    let (transport, _claim) = claimed(this, "transport.abort()")?;
+    if !transport.with(|connection| connection.stream.is_lost()) {
+        transport.event_loop.get().require_open()?;
+        lifecycle::abort(&this, None)?;
+    }
+    none(this)
+}
+
+fn is_closing(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    let (transport, _claim) = claimed(this, "transport.is_closing()")?;
+    transport.with(|connection| connection.stream.is_closing()).into_py_any(this.py())
+}
+
+fn is_reading(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    let (transport, _claim) = claimed(this, "transport.is_reading()")?;
+    transport.with(|connection| connection.stream.is_reading()).into_py_any(this.py())
+}
+
+fn pause_reading(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    let (transport, _claim) = claimed(this, "transport.pause_reading()")?;
+    transport.with(|connection| connection.stream.pause_reading());
+    none(this)
+}
+
+fn resume_reading(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    let (transport, _claim) = claimed(this, "transport.resume_reading()")?;
+    if let Some(actions) = transport.with(|connection| connection.stream.resume_reading()) {
+        apply(&this, actions)?;
+    }
+    none(this)
+}
+
+fn set_protocol(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    arguments.require("set_protocol", &["protocol"])?;
+    let protocol = arguments.get(0);
+    let buffered = lifecycle::is_buffered(&protocol)?;
+    let protocol = protocol.to_owned().unbind();
+    let (transport, _claim) = claimed(this, "transport.set_protocol()")?;
+    let old = transport.with(|connection| {
+        connection.buffered = buffered;
+        connection.protocol.replace(protocol)
+    });
+    drop(old);
+    none(this)
+}
+
+fn get_protocol(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    let (transport, _claim) = claimed(this, "transport.get_protocol()")?;
+    transport.protocol(this.py()).into_py_any(this.py())
+}
+
+fn get_extra_info(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    let py = this.py();
+    let [name, default] = bind("get_extra_info", ["name", "default"], &arguments)?;
+    let name = name.ok_or_else(|| arguments.require("get_extra_info", &["name"]).err().unwrap_or_else(closed_call))?;
+    let (transport, _claim) = claimed(this, "transport.get_extra_info()")?;
+    let found = extra_info::all(transport, py)?.get_item(name)?;
+    Ok(match (found, default) {
+        (Some(found), _) => found.unbind(),
+        (None, Some(default)) => default.to_owned().unbind(),
+        (None, None) => py.None(),
+    })
+}
+
+fn closed_call() -> PyErr {
+    PyTypeError::new_err("get_extra_info() takes a name")
+}
+
+/// The arguments of a method with two named ones.
+fn bind<'a, 'py>(
+    function: &str,
+    names: [&str; 2],
+    arguments: &Arguments<'a, 'py>,
+) -> PyResult<[Option<Borrowed<'a, 'py, PyAny>>; 2]> {
+    if arguments.len() > names.len() {
+        return Err(PyTypeError::new_err(format!(
+            "{function}() takes at most {} arguments, not {}",
+            names.len(),
+            arguments.len()
+        )));
+    }
+    let mut values = [None; 2];
+    for (value, argument) in values.iter_mut().zip(arguments.from(0)) {
+        *value = Some(argument);
+    }
+    for (name, argument) in arguments.keywords() {
+        let name = name.to_str()?.to_owned();
+        match names.iter().position(|known| *known == name) {
+            Some(index) if values[index].is_none() => values[index] = Some(argument),
+            Some(_) => return Err(PyTypeError::new_err(format!("{function}() got multiple values for '{name}'"))),
+            None => {
+                return Err(PyTypeError::new_err(format!("{function}() got an unexpected keyword argument '{name}'")));
+            }
+        }
+    }
+    Ok(values)
+}
+
+fn get_write_buffer_size(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    let (transport, _claim) = claimed(this, "transport.get_write_buffer_size()")?;
+    transport.with(|connection| connection.stream.queued_bytes()).into_py_any(this.py())
+}
+
+fn get_write_buffer_limits(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    let (transport, _claim) = claimed(this, "transport.get_write_buffer_limits()")?;
+    transport.with(|connection| connection.stream.limits()).into_py_any(this.py())
+}
+
+fn set_write_buffer_limits(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    let [high, low] = bind("set_write_buffer_limits", ["high", "low"], &arguments)?;
+    let number = |value: Option<Borrowed<'_, '_, PyAny>>| {
+        value.filter(|value| !value.is_none()).map(|value| value.extract::<i64>()).transpose()
+    };
+    let (high, low) = (number(high)?, number(low)?);
+    // As asyncio: one mark alone decides the other.
+    let high = high.unwrap_or_else(|| low.map_or(64 * 1024, |low| low.saturating_mul(4)));
+    let low = low.unwrap_or(high / 4);
+    if !(0 <= low && low <= high) {
+        return Err(PyValueError::new_err(format!("high ({high}) must be >= low ({low}) must be >= 0")));
+    }
+    let (transport, _claim) = claimed(this, "transport.set_write_buffer_limits()")?;
+    let actions = transport.with(|connection| connection.stream.set_limits(low as usize, high as usize));
+    apply(&this, actions)?;
+    none(this)
+}
+
+fn describe(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    let (transport, _claim) = claimed(this, "repr(transport)")?;
+    transport
+        .with(|connection| {
+            let stream = &connection.stream;
+            let state = if input_output::is_closed(connection) {
+                " closed"
+            } else if stream.is_closing() {
+                " closing"
+            } else {
+                ""
+            };
+            let reading = if connection.token.is_some() && stream.is_reading() { "polling" } else { "idle" };
+            let writing = if stream.is_blocked() { "polling" } else { "idle" };
+            format!(
+                "<SocketTransport{state} fd={} read={reading} write=<{writing}, bufsize={}>>",
+                connection.socket.number(),
+                stream.queued_bytes()
+            )
+        })
+        .into_py_any(this.py())
+}

@@ -1,0 +1,183 @@
+//! The class `motet._motet.SocketTransport`: a connection's transport, a real subclass of `asyncio.Transport`.
+//!
+//! What a connection may do when is decided by [`motet_reactor::Stream`]; here its actions become calls of the protocol and
+//! system calls, and the methods of the class become its events.
+//!
+//! - `methods.rs`: what the program calls.
+//! - `input_output.rs`: what the loop calls: readiness, flushing, steps put off to a later round.
+//! - `lifecycle.rs`: how a transport begins and ends.
+//! - `extra_info.rs`: `get_extra_info`, made when asked for.
+
+mod extra_info;
+mod input_output;
+mod lifecycle;
+mod methods;
+
+pub use input_output::{flush, ready, run_deferred};
+pub use lifecycle::{begin_accepted, connect, loop_closed};
+pub use methods::transport_type;
+
+use crate::event_loop::Loop;
+use crate::heap_type::{Body, HeapType};
+use motet_reactor::stream::Actions;
+use motet_reactor::{Stream, Token};
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyDict;
+use pyo3::{Borrowed, ffi};
+use std::cell::RefCell;
+use std::ffi::c_int;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+/// A step that is put off to a later round.
+pub enum Deferred {
+    /// Tell the protocol of the connection, begin to read, resolve the waiter.
+    Begin(Option<Py<PyAny>>),
+    /// Read what no event will tell again.
+    Read,
+    /// Tell the protocol that the connection is lost, and close the socket.
+    Lost,
+}
+
+/// Who owns the descriptor.
+enum Socket {
+    /// This transport: an accepted connection whose socket nobody has asked for.
+    Descriptor(OwnedFd),
+    /// A Python socket object, which closes it.
+    Object(Py<PyAny>, RawFd),
+    /// Nobody any more; the number it had, and the address.
+    Closed(RawFd, Option<SocketAddr>),
+}
+
+impl Socket {
+    /// The open descriptor.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Descriptor(descriptor) => Some(std::os::fd::AsFd::as_fd(descriptor)),
+            // SAFETY: the socket object, which is ours alone to close, keeps the descriptor open.
+            Self::Object(_, descriptor) => Some(unsafe { BorrowedFd::borrow_raw(*descriptor) }),
+            Self::Closed(..) => None,
+        }
+    }
+
+    fn number(&self) -> RawFd {
+        match self {
+            Self::Descriptor(descriptor) => descriptor.as_raw_fd(),
+            Self::Object(_, number) | Self::Closed(number, _) => *number,
+        }
+    }
+}
+
+/// What changes in the life of a transport.
+struct Connection {
+    stream: Stream<PyBackedBytes>,
+    socket: Socket,
+    token: Option<Token>,
+    protocol: Option<Py<PyAny>>,
+    /// Whether the protocol lends its own buffers (`asyncio.BufferedProtocol`).
+    buffered: bool,
+    /// Where the protocol's methods run.
+    context: Option<Py<PyAny>>,
+    server: Option<Py<PyAny>>,
+    /// What `get_extra_info` has been asked for, or was given.
+    extra: Option<Py<PyDict>>,
+    peer: Option<SocketAddr>,
+    /// Why the connection is lost, for `connection_lost`.
+    error: Option<Py<PyAny>>,
+}
+
+/// The Rust part of a transport.
+///
+/// Invariant: `connection` is borrowed only by a thread that holds the claim of `event_loop`'s state, and never across a call into
+/// Python.
+pub struct Transport {
+    event_loop: Py<Loop>,
+    connection: RefCell<Connection>,
+}
+
+// SAFETY: see the invariant: the loop's claim admits one thread at a time. The collector looks while no other thread runs.
+unsafe impl Sync for Transport {}
+
+static TYPE: PyOnceLock<HeapType<Transport>> = PyOnceLock::new();
+
+/// The Rust part of a transport that the loop keeps.
+fn body<'a>(transport: Borrowed<'a, '_, PyAny>) -> &'a Transport {
+    // SAFETY: only transports are registered with a loop as transports, and methods are called on them only.
+    unsafe { HeapType::<Transport>::body_unchecked(transport) }
+}
+
+impl Transport {
+    /// Uses the connection. `use_connection` must not call into Python, nor drop anything but exact bytes.
+    #[inline]
+    fn with<R>(&self, use_connection: impl FnOnce(&mut Connection) -> R) -> R {
+        use_connection(&mut self.connection.borrow_mut())
+    }
+
+    fn protocol<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.with(|connection| connection.protocol.as_ref().map(|protocol| protocol.bind(py).clone()))
+    }
+}
+
+impl Body for Transport {
+    fn traverse(&self, visit: &mut dyn FnMut(*mut ffi::PyObject) -> c_int) -> c_int {
+        let Ok(connection) = self.connection.try_borrow() else { return 0 };
+        let mut referents = [
+            Some(self.event_loop.as_ptr()),
+            connection.protocol.as_ref().map(Py::as_ptr),
+            connection.context.as_ref().map(Py::as_ptr),
+            connection.server.as_ref().map(Py::as_ptr),
+            connection.extra.as_ref().map(Py::as_ptr),
+            connection.error.as_ref().map(Py::as_ptr),
+            match &connection.socket {
+                Socket::Object(socket, _) => Some(socket.as_ptr()),
+                _ => None,
+            },
+        ]
+        .into_iter()
+        .flatten();
+        referents.find_map(|referent| Some(visit(referent)).filter(|result| *result != 0)).unwrap_or(0)
+    }
+
+    fn clear(&self, _py: Python<'_>) {
+        let dropped = self.connection.try_borrow_mut().map(|mut connection| {
+            (
+                connection.protocol.take(),
+                connection.context.take(),
+                connection.server.take(),
+                connection.extra.take(),
+                connection.error.take(),
+            )
+        });
+        drop(dropped);
+    }
+
+    fn finalise(this: Borrowed<'_, '_, PyAny>) {
+        lifecycle::warn_unclosed(this);
+    }
+}
+
+/// Carries out what the stream asks for. Exceptions of the protocol go to the loop's exception handler.
+fn apply(transport: &Bound<'_, PyAny>, actions: Actions) -> PyResult<()> {
+    if actions.is_empty() {
+        return Ok(());
+    }
+    if actions.contains(Actions::PAUSE_WRITING) {
+        lifecycle::tell_protocol(transport, pyo3::intern!(transport.py(), "pause_writing"))?;
+    }
+    if actions.contains(Actions::RESUME_WRITING) {
+        lifecycle::tell_protocol(transport, pyo3::intern!(transport.py(), "resume_writing"))?;
+    }
+    if actions.contains(Actions::SHUTDOWN) {
+        lifecycle::shut_down_output(transport);
+    }
+    if actions.contains(Actions::LOSE_CONNECTION) {
+        lifecycle::lose_connection(transport)?;
+    }
+    if actions.contains(Actions::READ_LATER) {
+        let task = crate::task::Task::Transport(transport.clone().unbind(), Deferred::Read);
+        body(transport.as_borrowed()).event_loop.get().push(task)?;
+    }
+    Ok(())
+}

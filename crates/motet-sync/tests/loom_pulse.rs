@@ -1,0 +1,120 @@
+//! The heartbeat under loom: each test runs in every order that the memory model allows.
+//!
+//! Mutants that these tests were seen to kill, each on its own: a flag without its callback's number (taken by
+//! whichever callback comes), the end published under the wrong number, its two words stored in the other order or
+//! without release, read without acquire, either fence left out.
+#![cfg(loom)]
+
+use loom::sync::Arc;
+use loom::thread;
+use motet_sync::Pulse;
+
+/// The loop's thread: runs `callbacks` callbacks with a poll after each; number n ends at 100 + n. Returns the numbers
+/// that were marked.
+fn run(pulse: &Pulse, callbacks: u64) -> Vec<u64> {
+    let mut marked = Vec::new();
+    for number in 1..=callbacks {
+        pulse.set_busy(number);
+        pulse.beat();
+        if pulse.take_flag() {
+            marked.push(number);
+            pulse.finish(100 + number);
+        }
+        pulse.set_idle();
+    }
+    marked
+}
+
+fn ends_of(marked: &[u64]) -> Vec<u64> {
+    marked.iter().map(|number| 100 + number).collect()
+}
+
+/// Runs `callbacks` callbacks beside `watchdog` in every order (or in those with at most so many involuntary switches of
+/// threads) and hands `check` the pulse at rest, what was marked and what the watchdog returned.
+///
+/// The loop's side is the thread that loom starts with: loom swaps a store with the last access of another thread only,
+/// which `beat`, a load and then a store, would hide from it the other way round.
+fn explore<T: 'static>(
+    preemptions: Option<usize>,
+    callbacks: u64,
+    watchdog: fn(&Pulse) -> T,
+    check: fn(&Pulse, Vec<u64>, T),
+) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = preemptions;
+    model.check(move || {
+        let pulse = Arc::new(Pulse::new());
+        let watching = {
+            let pulse = Arc::clone(&pulse);
+            thread::spawn(move || watchdog(&pulse))
+        };
+        let marked = run(&pulse, callbacks);
+        let answer = watching.join().unwrap();
+        check(&pulse, marked, answer);
+    });
+}
+
+#[test]
+fn a_mark_reaches_its_callback_or_nobody() {
+    explore(
+        None,
+        3,
+        |pulse| {
+            let seen = pulse.observe().sequence;
+            pulse.flag(seen);
+            (seen, pulse.finished(seen))
+        },
+        |pulse, marked, (seen, early)| {
+            assert!(marked.is_empty() || marked == [seen], "{seen} was marked, {marked:?} took it");
+            assert!(pulse.finished(seen).into_iter().eq(ends_of(&marked)));
+            assert!(early.is_none() || early == Some(100 + seen), "an end is never torn");
+        },
+    );
+}
+
+#[test]
+fn an_end_that_is_missing_after_the_loop_moved_on_stays_missing() {
+    explore(
+        None,
+        2,
+        |pulse| {
+            let seen = pulse.observe();
+            if seen.is_idle() {
+                return None;
+            }
+            pulse.flag(seen.sequence);
+            let later = pulse.observe();
+            let moved_on = later.is_idle() || later.sequence != seen.sequence;
+            moved_on.then(|| pulse.finished(seen.sequence))
+        },
+        |_, marked, answer| {
+            if let Some(end) = answer {
+                assert!(end.into_iter().eq(ends_of(&marked)), "{end:?}, but {marked:?} was marked");
+            }
+        },
+    );
+}
+
+#[test]
+fn a_second_mark_follows_the_first() {
+    explore(
+        Some(3),
+        3,
+        |pulse| {
+            let first = pulse.observe().sequence;
+            pulse.flag(first);
+            let second = pulse.observe().sequence;
+            if second == first {
+                return (second, None);
+            }
+            let end = pulse.finished(first);
+            pulse.flag(second);
+            (second, end)
+        },
+        |pulse, marked, (second, end)| {
+            assert!(pulse.observe().is_idle());
+            let ends: Vec<_> = end.into_iter().chain(pulse.finished(second)).collect();
+            assert_eq!(ends, ends_of(&marked), "each marked callback has its own end");
+        },
+    );
+}

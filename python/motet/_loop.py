@@ -1,0 +1,141 @@
+"""`motet.EventLoop`: asyncio's event loop over motet's Rust core.
+
+`asyncio.BaseEventLoop` supplies what is neither hot nor particular to a system (name look-up, executors, exception handler, happy
+eyeballs, asynchronous generators), as its documentation recommends for loops of one's own. What runs often comes from
+`_motet.Loop`, which stands before it in the order of resolution.
+"""
+
+import asyncio
+import atexit
+import socket
+import sys
+import threading
+from asyncio import events
+from asyncio.log import logger
+from collections.abc import Callable
+from typing import Any
+
+from . import _handles, _motet
+from ._servers import ServerMethods
+from ._signals import SignalMethods
+from ._sockets import SocketMethods
+from ._unsupported import UnsupportedMethods, refuse_tls
+
+# Before the interpreter takes down what the watchdog uses.
+atexit.register(_motet._stop_watchdog)
+
+
+class EventLoop(ServerMethods, SignalMethods, SocketMethods, UnsupportedMethods, asyncio.BaseEventLoop):
+    """An event loop for one thread, with the whole interface of `asyncio.AbstractEventLoop`.
+
+    Not thread-safe, but for `call_soon_threadsafe()`: other methods raise `RuntimeError` when another thread runs the loop, or
+    send what they were given to it where that can be done (`call_soon`, `call_later`).
+    """
+
+    def __init__(self) -> None:
+        self._signal_sockets = None
+        self._signal_handlers = {}
+        self._unix_paths: dict[socket.socket, tuple[str, int]] = {}
+        asyncio.BaseEventLoop.__init__(self)
+
+    def run_forever(self) -> None:
+        """Runs until `stop()` is called."""
+        self._check_closed()
+        self._check_running()
+        hooks = sys.get_asyncgen_hooks()
+        self._thread_id = threading.get_ident()
+        wakeup = None
+        try:
+            self._set_coroutine_origin_tracking(self.get_debug())
+            sys.set_asyncgen_hooks(
+                firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook
+            )
+            events._set_running_loop(self)
+            wakeup = self._listen_to_signals()
+            self._run()
+        finally:
+            self._stopping = False
+            self._thread_id = None
+            events._set_running_loop(None)
+            self._set_coroutine_origin_tracking(False)
+            sys.set_asyncgen_hooks(*hooks)
+            self._stop_listening_to_signals(wakeup)
+
+    def close(self) -> None:
+        """Closes the loop: drops what waits, and its descriptors. It must not be running."""
+        if self.is_running():
+            raise RuntimeError("Cannot close a running event loop")
+        if self.is_closed():
+            return
+        self._close_signals()
+        asyncio.BaseEventLoop.close(self)
+        self._shut()
+
+    async def create_connection(  # type: ignore[override]
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        host: str | None = None,
+        port: int | str | None = None,
+        *,
+        ssl: Any = None,
+        **options: Any,
+    ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
+        """Connects to a TCP server; as `asyncio`'s method of this name."""
+        refuse_tls("create_connection", ssl)
+        return await super().create_connection(protocol_factory, host, port, **options)
+
+    async def connect_accepted_socket(  # type: ignore[override]
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        sock: socket.socket,
+        *,
+        ssl: Any = None,
+        **options: Any,
+    ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
+        """Makes the transport of a connection that was accepted outside; as `asyncio`'s method of this name."""
+        refuse_tls("connect_accepted_socket", ssl)
+        return await super().connect_accepted_socket(protocol_factory, sock, **options)
+
+    def statistics(self) -> dict[str, Any]:
+        """What the loop has done so far; may be called at any time, also after `close()`.
+
+        Counts: `turns` (rounds of callbacks), `polls`, `callbacks`, `timers_fired`, `tasks_started`, `connections_opened`,
+        `connections_accepted`, `bytes_received`, `bytes_sent`, and what waits now: `callbacks_ready`, `timers_pending`,
+        `descriptors`. Seconds: `busy_seconds` and `idle_seconds` (outside and inside waits), `lag` (`p50`, `p99`, `max`, `count`
+        of the busy stretches between two polls: how long an event may have waited). `blocked`: the places where one callback held
+        the loop for longer than `blocked_threshold`, longest first, each with `function`, `file`, `line`, `seconds`, `ended` and
+        `stack` (function, file, line; innermost first).
+
+        Raises `RuntimeError` when another thread runs the loop.
+        """
+        return self._counters()
+
+    def _callback_failed(
+        self,
+        handle: _motet.Handle,
+        callback: Callable[..., object],
+        arguments: tuple[Any, ...],
+        error: BaseException,
+    ) -> None:
+        details: dict[str, Any] = {
+            "message": _handles.failure(handle, callback, arguments),
+            "exception": error,
+            "handle": handle,
+        }
+        if handle._source_traceback:
+            details["source_traceback"] = handle._source_traceback
+        self.call_exception_handler(details)
+
+    def _callback_took(
+        self, handle: _motet.Handle, callback: Callable[..., object], arguments: tuple[Any, ...], seconds: float
+    ) -> None:
+        if seconds >= self.slow_callback_duration:
+            name = _handles.describe_call(handle, callback, arguments)
+            logger.warning("Executing %s took %.3f seconds", name, seconds)
+
+
+def new_event_loop() -> EventLoop:
+    """Makes a motet event loop; fits wherever asyncio takes a `loop_factory`."""
+    return EventLoop()
+
+

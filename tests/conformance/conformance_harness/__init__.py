@@ -1,0 +1,1 @@
+"""Runs other projects' asyncio test suites, unmodified, against a chosen event loop."""

@@ -1,0 +1,94 @@
+"""The suites that can be run: where their modules are, and which classes of them concern the loop."""
+
+import importlib
+import importlib.util
+import sys
+import unittest
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import uvloop_source
+from .uvloop_source import Unavailable
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One project's test suite."""
+
+    name: str
+    title: str
+    package: str
+    list_modules: Callable[[], list[str]]
+    prepare: Callable[[], list[str]]
+    concerns_loop: Callable[[type[unittest.TestCase]], bool]
+
+    def unavailable(self) -> str | None:
+        """Why the suite cannot run here, or None when it can."""
+        try:
+            self.prepare()
+        except Unavailable as reason:
+            return str(reason)
+        return None
+
+    def short_name(self, test_id: str) -> str:
+        """A test's name without the package: `module.Class.test`."""
+        return test_id.replace(f"{self.package}.", "", 1)
+
+
+def _cpython_folder() -> Path | None:
+    try:
+        spec = importlib.util.find_spec("test.test_asyncio")
+    except ModuleNotFoundError:
+        return None
+    return Path(spec.origin).parent if spec and spec.origin else None
+
+
+def _cpython_modules() -> list[str]:
+    folder = _cpython_folder()
+    return sorted(path.stem for path in folder.glob("test_*.py")) if folder else []
+
+
+def _prepare_cpython() -> list[str]:
+    if _cpython_folder() is None:
+        version = ".".join(map(str, sys.version_info[:2]))
+        raise Unavailable(
+            f"this Python has no test.test_asyncio (on Debian: apt install libpython{version}-testsuite)"
+        )
+    return []
+
+
+# Static, so that the modules can be listed without a download; a test compares it with the pinned source.
+UVLOOP_MODULES = [
+    "test_aiohttp", "test_base", "test_context", "test_dns", "test_executors", "test_pipes", "test_process",
+    "test_signals", "test_sockets", "test_tcp", "test_udp", "test_unix",
+]  # fmt: skip
+
+
+def _prepare_uvloop() -> list[str]:
+    uvloop_source.ensure_installed()
+    return [str(uvloop_source.ensure_tests())]
+
+
+def _asks_asyncio(case: type[unittest.TestCase]) -> bool:
+    base: type[unittest.TestCase] = importlib.import_module("uvloop._testbase").AIOTestCase
+    return issubclass(case, base)
+
+
+CPYTHON = Suite(
+    "cpython",
+    "CPython's test.test_asyncio",
+    "test.test_asyncio",
+    _cpython_modules,
+    _prepare_cpython,
+    lambda case: True,
+)
+UVLOOP = Suite(
+    "uvloop",
+    f"uvloop {uvloop_source.VERSION}'s tests (AIO classes)",
+    "tests",
+    lambda: list(UVLOOP_MODULES),
+    _prepare_uvloop,
+    _asks_asyncio,
+)
+SUITES = {suite.name: suite for suite in (CPYTHON, UVLOOP)}
