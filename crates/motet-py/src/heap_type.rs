@@ -26,6 +26,8 @@ pub trait Body: Sized + Send + Sync + 'static {
     fn traverse(&self, visit: &mut dyn FnMut(*mut ffi::PyObject) -> c_int) -> c_int;
     /// Drops what may be part of a reference cycle.
     fn clear(&self, py: Python<'_>);
+    /// What `repr(object)` returns.
+    fn describe(this: Borrowed<'_, '_, PyAny>) -> PyResult<Py<PyAny>>;
     /// Before the object goes: may make it live again.
     fn finalise(this: Borrowed<'_, '_, PyAny>);
 }
@@ -82,6 +84,7 @@ impl<T: Body> HeapType<T> {
             slot(ffi::Py_tp_traverse, traverse::<T> as ffi::traverseproc as *mut c_void),
             slot(ffi::Py_tp_clear, clear::<T> as ffi::inquiry as *mut c_void),
             slot(ffi::Py_tp_finalize, finalise::<T> as ffi::destructor as *mut c_void),
+            slot(ffi::Py_tp_repr, describe::<T> as ffi::reprfunc as *mut c_void),
             slot(ffi::Py_tp_methods, leak_terminated(methods, ffi::PyMethodDef::zeroed()).cast()),
             slot(ffi::Py_tp_getset, leak_terminated(properties, ffi::PyGetSetDef::default()).cast()),
             slot(ffi::Py_tp_members, Box::leak(members.into_boxed_slice()).as_mut_ptr().cast()),
@@ -163,6 +166,11 @@ unsafe extern "C" fn clear<T: Body>(object: *mut ffi::PyObject) -> c_int {
     // SAFETY: the collector calls this with live objects of the class, attached.
     Python::attach(|py| unsafe { body_of::<T>(object) }.clear(py));
     0
+}
+
+unsafe extern "C" fn describe<T: Body>(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls this with a live object of the class, attached.
+    unsafe { crate::method::enter(object, T::describe) }
 }
 
 unsafe extern "C" fn finalise<T: Body>(object: *mut ffi::PyObject) {

@@ -29,20 +29,13 @@ fn ends_of(marked: &[u64]) -> Vec<u64> {
     marked.iter().map(|number| 100 + number).collect()
 }
 
-/// Runs `callbacks` callbacks beside `watchdog` in every order (or in those with at most so many involuntary switches of
-/// threads) and hands `check` the pulse at rest, what was marked and what the watchdog returned.
+/// Runs `callbacks` callbacks beside `watchdog` in every order and hands `check` the pulse at rest, what was marked and
+/// what the watchdog returned.
 ///
 /// The loop's side is the thread that loom starts with: loom swaps a store with the last access of another thread only,
 /// which `beat`, a load and then a store, would hide from it the other way round.
-fn explore<T: 'static>(
-    preemptions: Option<usize>,
-    callbacks: u64,
-    watchdog: fn(&Pulse) -> T,
-    check: fn(&Pulse, Vec<u64>, T),
-) {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = preemptions;
-    model.check(move || {
+fn explore<T: 'static>(callbacks: u64, watchdog: fn(&Pulse) -> T, check: fn(&Pulse, Vec<u64>, T)) {
+    loom::model(move || {
         let pulse = Arc::new(Pulse::new());
         let watching = {
             let pulse = Arc::clone(&pulse);
@@ -57,7 +50,6 @@ fn explore<T: 'static>(
 #[test]
 fn a_mark_reaches_its_callback_or_nobody() {
     explore(
-        None,
         3,
         |pulse| {
             let seen = pulse.observe().sequence;
@@ -75,7 +67,6 @@ fn a_mark_reaches_its_callback_or_nobody() {
 #[test]
 fn an_end_that_is_missing_after_the_loop_moved_on_stays_missing() {
     explore(
-        None,
         2,
         |pulse| {
             let seen = pulse.observe();
@@ -96,25 +87,42 @@ fn an_end_that_is_missing_after_the_loop_moved_on_stays_missing() {
 }
 
 #[test]
-fn a_second_mark_follows_the_first() {
-    explore(
-        Some(3),
-        3,
-        |pulse| {
-            let first = pulse.observe().sequence;
-            pulse.flag(first);
-            let second = pulse.observe().sequence;
-            if second == first {
-                return (second, None);
+fn a_second_mark_does_not_disturb_the_end_of_the_first() {
+    loom::model(|| {
+        let pulse = Arc::new(Pulse::new());
+        pulse.set_busy(5);
+        pulse.beat();
+        pulse.flag(1);
+        let watching = {
+            let pulse = Arc::clone(&pulse);
+            thread::spawn(move || {
+                let second = pulse.observe().sequence;
+                (second != 1).then(|| {
+                    let end = pulse.finished(1);
+                    pulse.flag(second);
+                    (second, end)
+                })
+            })
+        };
+        assert!(pulse.take_flag());
+        pulse.finish(101);
+        let marked = [2, 3].map(|number| {
+            pulse.beat();
+            let marked = pulse.take_flag();
+            if marked {
+                pulse.finish(100 + number);
             }
-            let end = pulse.finished(first);
-            pulse.flag(second);
-            (second, end)
-        },
-        |pulse, marked, (second, end)| {
-            assert!(pulse.observe().is_idle());
-            let ends: Vec<_> = end.into_iter().chain(pulse.finished(second)).collect();
-            assert_eq!(ends, ends_of(&marked), "each marked callback has its own end");
-        },
-    );
+            marked
+        });
+        let answer = watching.join().unwrap();
+        assert_eq!(
+            marked.contains(&true),
+            answer.is_some_and(|(second, _)| pulse.finished(second).is_some())
+        );
+        if let Some((second, end)) = answer {
+            assert_eq!(end, Some(101), "the first end was there when the second callback was");
+            assert_eq!(marked, [2, 3].map(|number| pulse.finished(number).is_some()));
+            assert!(pulse.finished(second).is_none_or(|end| end == 100 + second));
+        }
+    });
 }

@@ -41,7 +41,6 @@ pub fn transport_type(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
             fast_method!(c"get_write_buffer_size", get_write_buffer_size, c"get_write_buffer_size($self, /)\n--\n\nBytes that wait to be sent."),
             fast_method!(c"get_write_buffer_limits", get_write_buffer_limits, c"get_write_buffer_limits($self, /)\n--\n\nThe low and the high water mark, in bytes."),
             fast_method!(c"set_write_buffer_limits", set_write_buffer_limits, c"set_write_buffer_limits($self, /, high=None, low=None)\n--\n\nSets the water marks, in bytes."),
-            fast_method!(c"__repr__", describe, c"__repr__($self, /)\n--\n\nreturn repr(self)."),
         ];
         let properties = vec![
             property(c"_extra", extra),
@@ -376,7 +375,8 @@ fn set_write_buffer_limits(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> 
     none(this)
 }
 
-fn describe(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+/// What `repr(transport)` returns.
+pub fn describe(this: This<'_, '_>) -> PyResult<Py<PyAny>> {
     let (transport, _claim) = claimed(this, "repr(transport)")?;
     transport
         .with(|connection| {

@@ -153,6 +153,10 @@ impl Body for Transport {
         drop(dropped);
     }
 
+    fn describe(this: Borrowed<'_, '_, PyAny>) -> PyResult<Py<PyAny>> {
+        methods::describe(this)
+    }
+
     fn finalise(this: Borrowed<'_, '_, PyAny>) {
         lifecycle::warn_unclosed(this);
     }
