@@ -187,17 +187,19 @@ def test_traceback_out_of_the_loop_has_no_launcher(tmp_path: Path) -> None:
     assert result.stderr.splitlines()[1].lstrip().startswith(f'File "{tmp_path / "script.py"}"')
 
 
-@pytest.mark.parametrize("waits", ["ready(), time.sleep(60)", "asyncio.run(main())"])
+@pytest.mark.parametrize("waits", ["work()", "asyncio.run(main())"])
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
 def test_dies_by_the_signal(which: signal.Signals, waits: str, tmp_path: Path) -> None:
     write(
         tmp_path / "script.py",
         f"""
         import asyncio, time
-        def ready():
+        def work():
             print("ready", flush=True)
+            for _ in range(6000):
+                time.sleep(0.01)
         async def main():
-            ready()
+            print("ready", flush=True)
             await asyncio.sleep(60)
         {waits}
         """,

@@ -15,7 +15,8 @@ pub fn method_with<'py>(
     // SAFETY: two valid references and a string, all of which outlive the call; no keywords. The result is a new reference or
     // null with an exception set.
     unsafe {
-        let result = ffi::PyObject_VectorcallMethod(name.as_ptr(), arguments.as_ptr(), 2, std::ptr::null_mut());
+        let result =
+            ffi::PyObject_VectorcallMethod(name.as_ptr(), arguments.as_ptr(), 2, std::ptr::null_mut());
         Bound::from_owned_ptr_or_err(object.py(), result)
     }
 }
@@ -26,7 +27,8 @@ pub fn method<'py>(object: &Bound<'py, PyAny>, name: &Bound<'py, PyString>) -> P
     let arguments = [object.as_ptr()];
     // SAFETY: as in `method_with`.
     unsafe {
-        let result = ffi::PyObject_VectorcallMethod(name.as_ptr(), arguments.as_ptr(), 1, std::ptr::null_mut());
+        let result =
+            ffi::PyObject_VectorcallMethod(name.as_ptr(), arguments.as_ptr(), 1, std::ptr::null_mut());
         Bound::from_owned_ptr_or_err(object.py(), result)
     }
 }

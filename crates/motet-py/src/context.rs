@@ -16,7 +16,7 @@ pub fn copy_current(py: Python<'_>) -> PyResult<Py<PyAny>> {
 /// entered. It is left before the loop waits and before the run ends.
 pub struct ContextKeeper<'py> {
     py: Python<'py>,
-    entered: Option<Py<PyAny>>,
+    entered: Option<Bound<'py, PyAny>>,
 }
 
 impl<'py> ContextKeeper<'py> {
@@ -29,9 +29,9 @@ impl<'py> ContextKeeper<'py> {
     /// # Errors
     /// `RuntimeError` when another thread, or a caller further up, has entered it.
     #[inline]
-    pub fn enter(&mut self, context: &Py<PyAny>) -> PyResult<()> {
+    pub fn enter(&mut self, context: Bound<'py, PyAny>) -> PyResult<()> {
         if let Some(entered) = &self.entered {
-            if entered.is(context) {
+            if entered.is(&context) {
                 return Ok(());
             }
             self.leave();
@@ -41,7 +41,7 @@ impl<'py> ContextKeeper<'py> {
         if unsafe { ffi::PyContext_Enter(context.as_ptr()) } < 0 {
             return Err(PyErr::fetch(self.py));
         }
-        self.entered = Some(context.clone_ref(self.py));
+        self.entered = Some(context);
         Ok(())
     }
 

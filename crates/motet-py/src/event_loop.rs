@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// Size of the buffer that reads land in before they become exact `bytes`: asyncio's and libuv's.
 pub const READ_BUFFER: usize = 256 * 1024;
 /// Handles kept for reuse, at most.
-const SPARE_HANDLES: usize = 1024;
+const SPARE_HANDLES: usize = 4096;
 
 /// Who hears of a descriptor.
 pub enum Owner {
@@ -141,9 +141,13 @@ impl Loop {
     }
 
     /// Uses the loop's open reactor.
-    pub fn with_reactor<R>(&self, what: &str, use_it: impl FnOnce(&mut Books, &mut Reactor<Owner>) -> R) -> PyResult<R> {
+    pub fn with_reactor<R>(
+        &self,
+        what: &str,
+        use_it: impl FnOnce(&mut Books, &mut Reactor<Owner>) -> R,
+    ) -> PyResult<R> {
         self.with(what, |state| state.reactor.as_mut().map(|reactor| use_it(&mut state.books, reactor)))?
-        .ok_or_else(closed_error)
+            .ok_or_else(closed_error)
     }
 
     pub fn is_open(&self) -> bool {

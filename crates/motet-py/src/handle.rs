@@ -11,6 +11,10 @@
 //! Invariant: `payload` is touched only by the thread whose compare-exchange has moved the state out of PENDING, and by the
 //! garbage collector (which runs while no other thread does). A handle that only its loop holds is filled again for the next
 //! callback, by the loop's thread.
+//!
+//! Handles are not known to the garbage collector: a program that schedules a hundred thousand of them would have it look at each
+//! time and again. They need not be. A handle refers to something only while it is pending, and then its loop holds it; so a
+//! loop that is collected shows what its handles hold ([`Handle::traverse`]).
 
 use crate::event_loop::Loop;
 use crate::{call, context};
@@ -38,6 +42,8 @@ pub struct Payload {
     pub context: Option<Py<PyAny>>,
     inline: [Option<Py<PyAny>>; INLINE],
     more: Option<Py<PyTuple>>,
+    /// The loop of a timer, for `cancel`.
+    event_loop: Option<Py<Loop>>,
 }
 
 impl Payload {
@@ -49,7 +55,8 @@ impl Payload {
         arguments: impl ExactSizeIterator<Item = Borrowed<'a, 'py, PyAny>>,
         context: Py<PyAny>,
     ) -> PyResult<Self> {
-        let mut payload = Self { callback: Some(callback.to_owned().unbind()), context: Some(context), ..Self::default() };
+        let mut payload =
+            Self { callback: Some(callback.to_owned().unbind()), context: Some(context), ..Self::default() };
         if arguments.len() <= INLINE {
             for (place, argument) in payload.inline.iter_mut().zip(arguments) {
                 *place = Some(argument.to_owned().unbind());
@@ -58,6 +65,18 @@ impl Payload {
             payload.more = Some(PyTuple::new(py, arguments.map(|argument| argument.to_owned()))?.unbind());
         }
         Ok(payload)
+    }
+
+    /// Drops everything at once. Dropping a `Py` would ask pyo3 each time whether this thread is attached.
+    #[inline]
+    pub fn release(self, py: Python<'_>) {
+        drop(self.callback.map(|callback| callback.into_bound(py)));
+        drop(self.context.map(|context| context.into_bound(py)));
+        for argument in self.inline.into_iter().flatten() {
+            drop(argument.into_bound(py));
+        }
+        drop(self.more.map(|more| more.into_bound(py)));
+        drop(self.event_loop.map(|event_loop| event_loop.into_bound(py)));
     }
 
     /// Calls the callback.
@@ -85,6 +104,7 @@ impl Payload {
             context: copy(&self.context),
             inline: self.inline.each_ref().map(copy),
             more: self.more.as_ref().map(|more| more.clone_ref(py)),
+            event_loop: self.event_loop.as_ref().map(|event_loop| event_loop.clone_ref(py)),
         }
     }
 
@@ -92,9 +112,10 @@ impl Payload {
     pub fn arguments<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         match &self.more {
             Some(more) => Ok(more.bind(py).clone()),
-            None => {
-                PyTuple::new(py, self.inline.iter().flatten().map(|argument| argument.bind(py)).collect::<Vec<_>>())
-            }
+            None => PyTuple::new(
+                py,
+                self.inline.iter().flatten().map(|argument| argument.bind(py)).collect::<Vec<_>>(),
+            ),
         }
     }
 
@@ -102,7 +123,8 @@ impl Payload {
         visit.call(&self.callback)?;
         visit.call(&self.context)?;
         self.inline.iter().try_for_each(|argument| visit.call(argument))?;
-        visit.call(&self.more)
+        visit.call(&self.more)?;
+        visit.call(&self.event_loop)
     }
 }
 
@@ -121,8 +143,20 @@ pub struct Handle {
 unsafe impl Sync for Handle {}
 
 impl Handle {
-    pub fn new(payload: Payload) -> Self {
-        Self { state: AtomicU8::new(PENDING), payload: UnsafeCell::new(payload), source_traceback: OnceLock::new() }
+    /// Makes a handle.
+    #[inline]
+    pub fn create(py: Python<'_>, payload: Payload) -> PyResult<Bound<'_, Self>> {
+        let handle = Bound::new(py, Self::new(payload))?;
+        hide_from_collector(handle.as_any());
+        Ok(handle)
+    }
+
+    fn new(payload: Payload) -> Self {
+        Self {
+            state: AtomicU8::new(PENDING),
+            payload: UnsafeCell::new(payload),
+            source_traceback: OnceLock::new(),
+        }
     }
 
     /// Takes the payload for its one run; nothing when it was cancelled.
@@ -163,8 +197,8 @@ impl Handle {
     /// The caller holds the only reference to this handle.
     #[inline]
     pub unsafe fn refill(&self, payload: Payload) {
-        // SAFETY: nobody else can reach the handle.
-        unsafe { *self.payload.get() = payload };
+        // SAFETY: nobody else can reach the handle. The old payload is the empty one that `take` has left, with nothing to drop.
+        unsafe { self.payload.get().write(payload) };
         self.state.store(PENDING, Ordering::Release);
     }
 
@@ -178,7 +212,8 @@ impl Handle {
             let unique = ffi::Py_REFCNT(this.as_ptr()) == 1;
             #[cfg(Py_GIL_DISABLED)]
             let unique = ffi::PyUnstable_Object_IsUniquelyReferenced(this.as_ptr()) == 1;
-            unique && ffi::Py_TYPE(this.as_ptr()) == Self::type_object_raw(this.py())
+            unique
+                && ffi::Py_TYPE(this.as_ptr()) == Self::type_object_raw(this.py())
                 && this.get().source_traceback.get().is_none()
         }
     }
@@ -192,17 +227,29 @@ impl Handle {
         self.state.load(Ordering::Relaxed) == CANCELLED
     }
 
-    /// Cancels and drops what was to be called. Returns whether it was pending.
-    pub fn cancel_pending(&self) -> bool {
-        self.leave_pending(CANCELLED).is_some()
+    /// Cancels, and returns what was to be called if it was pending.
+    pub fn cancel_pending(&self) -> Option<Payload> {
+        self.leave_pending(CANCELLED)
+    }
+
+    /// Shows the collector what a handle holds that only its loop holds.
+    pub fn traverse(this: &Py<Self>, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // SAFETY: reads the reference count of a valid reference.
+        if unsafe { ffi::Py_REFCNT(this.as_ptr()) } != 1 {
+            return Ok(());
+        }
+        // SAFETY: the collector runs while no other thread does; see the module's invariant.
+        unsafe { &*this.get().payload.get() }.traverse(visit)
     }
 }
 
 #[pymethods]
 impl Handle {
     /// Cancels the callback. It has no effect on one that has run or was cancelled.
-    fn cancel(&self) {
-        self.cancel_pending();
+    fn cancel(&self, py: Python<'_>) {
+        if let Some(payload) = self.cancel_pending() {
+            payload.release(py);
+        }
     }
 
     /// Whether the callback was cancelled.
@@ -242,25 +289,18 @@ impl Handle {
         let py = this.py();
         Ok(py.import(intern!(py, "motet._handles"))?.call_method1(intern!(py, "describe"), (this,))?.unbind())
     }
+}
 
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        if let Some(frames) = self.source_traceback.get() {
-            visit.call(frames)?;
-        }
-        // SAFETY: the collector runs while no other thread does; see the module's invariant.
-        unsafe { &*self.payload.get() }.traverse(&visit)
-    }
-
-    fn __clear__(&self) {
-        self.cancel_pending();
-    }
+/// See the module's last paragraph. pyo3 gives every class the collector's header.
+fn hide_from_collector(handle: &Bound<'_, PyAny>) {
+    // SAFETY: a tracked object of a class with that header, which nobody else has seen yet.
+    unsafe { ffi::PyObject_GC_UnTrack(handle.as_ptr().cast()) };
 }
 
 /// A callback scheduled for a time, as `asyncio.TimerHandle`. Ordered by that time.
 #[pyclass(frozen, extends = Handle, module = "motet._motet")]
 pub struct TimerHandle {
     when: f64,
-    event_loop: Py<Loop>,
     key: OnceLock<TimerKey>,
 }
 
@@ -271,8 +311,11 @@ impl TimerHandle {
         when: f64,
         payload: Payload,
     ) -> PyResult<Bound<'_, Self>> {
-        let timer = Self { when, event_loop, key: OnceLock::new() };
-        Bound::new(py, PyClassInitializer::from(Handle::new(payload)).add_subclass(timer))
+        let payload = Payload { event_loop: Some(event_loop), ..payload };
+        let timer = Self { when, key: OnceLock::new() };
+        let timer = Bound::new(py, PyClassInitializer::from(Handle::new(payload)).add_subclass(timer))?;
+        hide_from_collector(timer.as_any());
+        Ok(timer)
     }
 
     /// The due time in nanoseconds of the clock: the past for what is due before it began, the far future for what never is.
@@ -291,12 +334,11 @@ impl TimerHandle {
 impl TimerHandle {
     /// Cancels the callback. It has no effect on one that has run or was cancelled.
     fn cancel(this: &Bound<'_, Self>) {
-        let timer = this.get();
-        if this.as_super().get().cancel_pending()
-            && let Some(key) = timer.key.get()
-        {
-            timer.event_loop.get().cancel_timer(*key);
+        let Some(payload) = this.as_super().get().cancel_pending() else { return };
+        if let (Some(event_loop), Some(key)) = (&payload.event_loop, this.get().key.get()) {
+            event_loop.get().cancel_timer(*key);
         }
+        payload.release(this.py());
     }
 
     /// The time at which the callback is due, in seconds of `loop.time()`.
@@ -321,7 +363,9 @@ impl TimerHandle {
             CompareOp::Eq | CompareOp::Ne => {
                 let same = this.is(timer)
                     || (this.get().when == timer.get().when
-                        && this.getattr(intern!(py, "_callback"))?.eq(timer.getattr(intern!(py, "_callback"))?)?
+                        && this
+                            .getattr(intern!(py, "_callback"))?
+                            .eq(timer.getattr(intern!(py, "_callback"))?)?
                         && this.getattr(intern!(py, "_args"))?.eq(timer.getattr(intern!(py, "_args"))?)?
                         && this.as_super().get().is_cancelled() == timer.as_super().get().is_cancelled());
                 same == matches!(operation, CompareOp::Eq)
@@ -329,10 +373,6 @@ impl TimerHandle {
             _ => operation.matches(this.get().when.total_cmp(&timer.get().when)),
         };
         Ok(PyBool::new(py, result).to_owned().into_any().unbind())
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.event_loop)
     }
 }
 

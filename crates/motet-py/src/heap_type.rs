@@ -94,7 +94,9 @@ impl<T: Body> HeapType<T> {
             name: name.as_ptr(),
             basicsize: size_of::<Object<T>>() as c_int,
             itemsize: 0,
-            flags: (ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_HAVE_GC | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION) as c_uint,
+            flags: (ffi::Py_TPFLAGS_DEFAULT
+                | ffi::Py_TPFLAGS_HAVE_GC
+                | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION) as c_uint,
             slots: slots.as_mut_ptr(),
         };
         let bases = PyTuple::new(py, [base])?;

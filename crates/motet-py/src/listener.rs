@@ -97,10 +97,12 @@ pub fn accept(runner: &mut Runner<'_, '_>, listener: &Bound<'_, Listener>) -> Py
         match socket::accept(descriptor) {
             Ok((accepted, peer)) => {
                 let event_loop = runner.event_loop.get();
-                event_loop.with("loop.run_forever()", |state| state.turn.statistics.connections_accepted += 1)?;
+                event_loop
+                    .with("loop.run_forever()", |state| state.turn.statistics.connections_accepted += 1)?;
                 let peer = peer.and_then(|peer| peer.try_into().ok());
                 let server = this.server.as_ref();
-                let begun = transport::begin_accepted(runner, accepted, peer, this.protocol_factory.bind(py), server);
+                let begun =
+                    transport::begin_accepted(runner, accepted, peer, this.protocol_factory.bind(py), server);
                 if let Err(error) = begun {
                     report(runner, listener, error, "Error on transport creation for incoming connection")?;
                 }
@@ -114,7 +116,11 @@ pub fn accept(runner: &mut Runner<'_, '_>, listener: &Bound<'_, Listener>) -> Py
     runner.event_loop.get().push(Task::Accept(listener.clone().unbind()))
 }
 
-fn accept_failed(runner: &mut Runner<'_, '_>, listener: &Bound<'_, Listener>, error: io::Error) -> PyResult<()> {
+fn accept_failed(
+    runner: &mut Runner<'_, '_>,
+    listener: &Bound<'_, Listener>,
+    error: io::Error,
+) -> PyResult<()> {
     let code = Errno::from_io_error(&error);
     let out_of_resources = matches!(code, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM));
     if out_of_resources {
@@ -128,7 +134,12 @@ fn accept_failed(runner: &mut Runner<'_, '_>, listener: &Bound<'_, Listener>, er
     report(runner, listener, error.into(), "socket.accept() failed")
 }
 
-fn report(runner: &mut Runner<'_, '_>, listener: &Bound<'_, Listener>, error: PyErr, message: &str) -> PyResult<()> {
+fn report(
+    runner: &mut Runner<'_, '_>,
+    listener: &Bound<'_, Listener>,
+    error: PyErr,
+    message: &str,
+) -> PyResult<()> {
     let py = listener.py();
     if call::ends_the_run(py, &error) {
         return Err(error);

@@ -55,7 +55,10 @@ impl<'a, 'py> Arguments<'a, 'py> {
     }
 
     /// The positional arguments from `start` on.
-    pub fn from(&self, start: usize) -> impl ExactSizeIterator<Item = Borrowed<'a, 'py, PyAny>> + use<'a, 'py> {
+    pub fn from(
+        &self,
+        start: usize,
+    ) -> impl ExactSizeIterator<Item = Borrowed<'a, 'py, PyAny>> + use<'a, 'py> {
         let py = self.py;
         // SAFETY: as in `get`.
         self.values[start..self.positional].iter().map(move |value| unsafe { Borrowed::from_ptr(py, *value) })
@@ -72,7 +75,10 @@ impl<'a, 'py> Arguments<'a, 'py> {
             // follow the positional ones.
             Some(unsafe {
                 let name = ffi::PyTuple_GetItem(names?.as_ptr(), index as ffi::Py_ssize_t);
-                (Borrowed::from_ptr(py, name).cast_unchecked(), Borrowed::from_ptr(py, values[positional + index]))
+                (
+                    Borrowed::from_ptr(py, name).cast_unchecked(),
+                    Borrowed::from_ptr(py, values[positional + index]),
+                )
             })
         })
     }
@@ -99,18 +105,23 @@ pub unsafe fn enter(
     this: *mut ffi::PyObject,
     body: impl for<'a, 'py> FnOnce(Borrowed<'a, 'py, PyAny>) -> PyResult<Py<PyAny>>,
 ) -> *mut ffi::PyObject {
-    Python::attach(|py| {
-        // SAFETY: the caller's word: a valid reference for the call.
-        let this = unsafe { Borrowed::from_ptr(py, this) };
-        let result = catch_unwind(AssertUnwindSafe(|| body(this))).unwrap_or_else(|panic| Err(internal_error(&*panic)));
-        match result {
-            Ok(value) => value.into_ptr(),
-            Err(error) => {
-                error.restore(py);
-                std::ptr::null_mut()
-            }
-        }
-    })
+    // SAFETY: the caller's word. pyo3's own bookkeeping of attached threads is left out: it costs four look-ups of thread-local
+    // storage, and all that it would change is that a `Py` dropped here, in a call from outside the running loop, is
+    // decremented a little later.
+    let py = unsafe { Python::assume_attached() };
+    // SAFETY: the caller's word: a valid reference for the call.
+    let this = unsafe { Borrowed::from_ptr(py, this) };
+    match catch_unwind(AssertUnwindSafe(|| body(this))) {
+        Ok(Ok(value)) => value.into_ptr(),
+        Ok(Err(error)) => restore(py, error),
+        Err(panic) => restore(py, internal_error(&*panic)),
+    }
+}
+
+#[cold]
+fn restore(py: Python<'_>, error: PyErr) -> *mut ffi::PyObject {
+    error.restore(py);
+    std::ptr::null_mut()
 }
 
 fn internal_error(panic: &(dyn Any + Send)) -> PyErr {
@@ -148,7 +159,11 @@ macro_rules! fast_method {
             names: *mut pyo3::ffi::PyObject,
         ) -> *mut pyo3::ffi::PyObject {
             // SAFETY: the interpreter calls this with the pointers of one call.
-            unsafe { $crate::method::enter_fast(this, values, count, names, |this, arguments| $function(this, arguments)) }
+            unsafe {
+                $crate::method::enter_fast(this, values, count, names, |this, arguments| {
+                    $function(this, arguments)
+                })
+            }
         }
         pyo3::ffi::PyMethodDef {
             ml_name: $name.as_ptr(),

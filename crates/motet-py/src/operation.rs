@@ -80,7 +80,9 @@ pub fn descriptor_of(socket: &Bound<'_, PyAny>) -> PyResult<RawFd> {
 impl Operation {
     /// Whether nobody waits for it any more.
     pub fn is_done(&self, py: Python<'_>) -> bool {
-        call::method(self.future.bind(py), intern!(py, "done")).and_then(|done| done.is_truthy()).unwrap_or(true)
+        call::method(self.future.bind(py), intern!(py, "done"))
+            .and_then(|done| done.is_truthy())
+            .unwrap_or(true)
     }
 
     /// Tries once. `descriptor` is the number that the readiness was told for: a socket that has another by now was closed.

@@ -51,6 +51,11 @@ pub fn run(event_loop: &Bound<'_, Loop>) -> PyResult<()> {
 }
 
 impl<'py> Runner<'_, 'py> {
+    #[inline]
+    pub fn py(&self) -> Python<'py> {
+        self.event_loop.py()
+    }
+
     /// Uses the loop's state; this thread holds the claim as long as the runner lives.
     #[inline]
     fn with<R>(&self, use_state: impl FnOnce(&mut State) -> R) -> R {
@@ -74,16 +79,16 @@ impl<'py> Runner<'_, 'py> {
         watch.pulse.beat();
         let result = match task {
             Task::Callback(handle) => self.run_handle(handle),
-            Task::Repeated(handle) => self.run_repeated(handle.bind(self.event_loop.py())),
+            Task::Repeated(handle) => self.run_repeated(handle.bind(self.py())),
             Task::Transport(transport, deferred) => transport::run_deferred(self, transport, deferred),
             Task::StartTimer(timer) => {
-                crate::schedule::start_sent_timer(self.event_loop.get(), timer.bind(self.event_loop.py()))
+                crate::schedule::start_sent_timer(self.event_loop.get(), timer.bind(self.py()))
             }
             Task::CancelTimer(key) => {
                 self.event_loop.get().cancel_timer(key);
                 Ok(())
             }
-            Task::Accept(listener) => listener::accept(self, listener.bind(self.event_loop.py())),
+            Task::Accept(listener) => listener::accept(self, listener.bind(self.py())),
         };
         if watch.pulse.take_flag() {
             watch.pulse.finish(MonotonicClock.now());
@@ -93,10 +98,12 @@ impl<'py> Runner<'_, 'py> {
 
     #[inline]
     fn run_handle(&mut self, handle: Py<Handle>) -> PyResult<()> {
-        let py = self.event_loop.py();
+        let py = self.py();
         let handle = handle.into_bound(py);
-        if let Some(payload) = handle.get().take() {
-            self.call(&handle, &payload)?;
+        if let Some(mut payload) = handle.get().take() {
+            let result = self.call(&handle, &mut payload);
+            payload.release(py);
+            result?;
         }
         if Handle::is_reusable(&handle) {
             let left = self.with(|state| state.keep_spare(handle.unbind()));
@@ -106,18 +113,18 @@ impl<'py> Runner<'_, 'py> {
     }
 
     fn run_repeated(&mut self, handle: &Bound<'py, Handle>) -> PyResult<()> {
-        match handle.get().copy(self.event_loop.py()) {
-            Some(payload) => self.call(handle, &payload),
+        match handle.get().copy(self.py()) {
+            Some(mut payload) => self.call(handle, &mut payload),
             None => Ok(()),
         }
     }
 
     #[inline]
-    fn call(&mut self, handle: &Bound<'py, Handle>, payload: &Payload) -> PyResult<()> {
-        let py = self.event_loop.py();
+    fn call(&mut self, handle: &Bound<'py, Handle>, payload: &mut Payload) -> PyResult<()> {
+        let py = self.py();
         let began = self.event_loop.get().in_debug_mode().then(|| MonotonicClock.now());
-        let result = match &payload.context {
-            Some(context) => self.keeper.enter(context).and_then(|()| payload.call(py)),
+        let result = match payload.context.take() {
+            Some(context) => self.keeper.enter(context.into_bound(py)).and_then(|()| payload.call(py)),
             None => payload.call(py),
         };
         match result {
@@ -136,7 +143,7 @@ impl<'py> Runner<'_, 'py> {
         error: Option<PyErr>,
         began: Option<u64>,
     ) -> PyResult<()> {
-        let py = self.event_loop.py();
+        let py = self.py();
         let callback = payload.callback.as_ref();
         if let Some(error) = error {
             let arguments = (handle, callback, payload.arguments(py)?, error.into_value(py));
@@ -152,7 +159,7 @@ impl<'py> Runner<'_, 'py> {
 
     /// Sends what transports have collected in this round.
     fn flush(&mut self) -> PyResult<()> {
-        let py = self.event_loop.py();
+        let py = self.py();
         let mut transports = self.with(|state| std::mem::take(&mut state.flush));
         let mut result = Ok(());
         for transport in transports.drain(..) {
@@ -169,7 +176,7 @@ impl<'py> Runner<'_, 'py> {
     }
 
     fn poll(&mut self, wait: Wait) -> PyResult<()> {
-        let py = self.event_loop.py();
+        let py = self.py();
         self.keeper.leave();
         let inner = self.event_loop.get();
         let pulse = &inner.watch.pulse;
@@ -198,7 +205,7 @@ impl<'py> Runner<'_, 'py> {
 
     /// Tells the owners of what happened. An event that a `KeyboardInterrupt` leaves over is told when the loop runs again.
     fn dispatch(&mut self) -> PyResult<()> {
-        let py = self.event_loop.py();
+        let py = self.py();
         while let Some((target, readiness)) = self.with(|state| next_target(py, state)) {
             let watch = &self.event_loop.get().watch;
             watch.pulse.beat();
@@ -231,36 +238,45 @@ fn next_target(py: Python<'_>, state: &mut State) -> Option<(Target, Readiness)>
 pub fn counters<'py>(event_loop: &Loop, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
     let counters = PyDict::new(py);
     let lag = PyDict::new(py);
-    event_loop.with("loop.statistics()", |state| {
-        let statistics = &state.turn.statistics;
-        let histogram = &statistics.lag;
-        let counts = [
-            ("turns", statistics.turns),
-            ("polls", statistics.polls),
-            ("callbacks", statistics.callbacks),
-            ("timers_fired", statistics.timers_fired),
-            ("tasks_started", statistics.tasks_started),
-            ("connections_opened", statistics.connections_opened),
-            ("connections_accepted", statistics.connections_accepted),
-            ("bytes_received", statistics.bytes_received),
-            ("bytes_sent", statistics.bytes_sent),
-            ("callbacks_ready", state.turn.ready_len() as u64),
-            ("timers_pending", state.turn.timers_len() as u64),
-            ("descriptors", state.reactor.as_ref().map_or(0, |reactor: &Reactor<Owner>| reactor.descriptors().len()) as u64),
-        ];
-        let times = [
-            ("busy_seconds", statistics.busy_nanoseconds),
-            ("idle_seconds", statistics.idle_nanoseconds),
-        ];
-        let lags = [("p50", histogram.quantile(0.5)), ("p99", histogram.quantile(0.99)), ("max", histogram.max())];
-        (counts, times, lags, histogram.count())
-    })
-    .and_then(|(counts, times, lags, count)| {
-        counts.into_iter().try_for_each(|(name, value)| counters.set_item(name, value))?;
-        times.into_iter().try_for_each(|(name, value)| counters.set_item(name, value as f64 / 1e9))?;
-        lags.into_iter().try_for_each(|(name, value)| lag.set_item(name, value as f64 / 1e9))?;
-        lag.set_item("count", count)
-    })?;
+    event_loop
+        .with("loop.statistics()", |state| {
+            let statistics = &state.turn.statistics;
+            let histogram = &statistics.lag;
+            let counts = [
+                ("turns", statistics.turns),
+                ("polls", statistics.polls),
+                ("callbacks", statistics.callbacks),
+                ("timers_fired", statistics.timers_fired),
+                ("tasks_started", statistics.tasks_started),
+                ("connections_opened", statistics.connections_opened),
+                ("connections_accepted", statistics.connections_accepted),
+                ("bytes_received", statistics.bytes_received),
+                ("bytes_sent", statistics.bytes_sent),
+                ("callbacks_ready", state.turn.ready_len() as u64),
+                ("timers_pending", state.turn.timers_len() as u64),
+                (
+                    "descriptors",
+                    state.reactor.as_ref().map_or(0, |reactor: &Reactor<Owner>| reactor.descriptors().len())
+                        as u64,
+                ),
+            ];
+            let times = [
+                ("busy_seconds", statistics.busy_nanoseconds),
+                ("idle_seconds", statistics.idle_nanoseconds),
+            ];
+            let lags = [
+                ("p50", histogram.quantile(0.5)),
+                ("p99", histogram.quantile(0.99)),
+                ("max", histogram.max()),
+            ];
+            (counts, times, lags, histogram.count())
+        })
+        .and_then(|(counts, times, lags, count)| {
+            counts.into_iter().try_for_each(|(name, value)| counters.set_item(name, value))?;
+            times.into_iter().try_for_each(|(name, value)| counters.set_item(name, value as f64 / 1e9))?;
+            lags.into_iter().try_for_each(|(name, value)| lag.set_item(name, value as f64 / 1e9))?;
+            lag.set_item("count", count)
+        })?;
     counters.set_item("lag", lag)?;
     let blocked = PyList::empty(py);
     for record in event_loop.watch.records() {

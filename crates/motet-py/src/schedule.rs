@@ -36,34 +36,52 @@ fn as_loop<'a, 'py>(this: This<'a, 'py>) -> Borrowed<'a, 'py, Loop> {
 
 /// The `context` keyword, the only one there is.
 #[inline]
-fn context_of<'a, 'py>(arguments: &Arguments<'a, 'py>, function: &str) -> PyResult<Option<Borrowed<'a, 'py, PyAny>>> {
+fn context_of<'a, 'py>(
+    arguments: &Arguments<'a, 'py>,
+    function: &str,
+) -> PyResult<Option<Borrowed<'a, 'py, PyAny>>> {
     let mut context = None;
     for (name, value) in arguments.keywords() {
         if name.is(intern!(name.py(), "context")) || name.to_str()? == "context" {
             context = Some(value);
         } else {
-            return Err(PyTypeError::new_err(format!("{function}() got an unexpected keyword argument '{}'", name.to_str()?)));
+            return Err(PyTypeError::new_err(format!(
+                "{function}() got an unexpected keyword argument '{}'",
+                name.to_str()?
+            )));
         }
     }
     Ok(context)
 }
 
-/// A filled handle: one that has been used before, where there is one.
+/// Puts a callback into the ready ring, in a handle that has been used before where there is one.
 #[inline]
-fn make_handle(event_loop: &Loop, py: Python<'_>, payload: Payload) -> PyResult<Py<Handle>> {
-    match event_loop.state.with_mine(|state| state.spare.pop()).flatten() {
-        Some(spare) => {
-            // SAFETY: only handles whose last reference the loop holds are kept as spare.
-            unsafe { spare.get().refill(payload) };
-            Ok(spare)
-        }
-        None => Py::new(py, Handle::new(payload)),
+fn push_callback(event_loop: &Loop, py: Python<'_>, payload: Payload) -> PyResult<Py<PyAny>> {
+    let mut payload = Some(payload);
+    let reused = event_loop.state.with(|state| {
+        let spare = state.spare.pop()?;
+        // SAFETY: only handles whose last reference the loop holds are kept as spare.
+        unsafe { spare.get().refill(payload.take()?) };
+        state.turn.collect_inbox();
+        state.turn.push(Task::Callback(spare.clone_ref(py)));
+        Some(spare)
+    });
+    if let Ok(Some(handle)) = reused {
+        return Ok(handle.into_any());
     }
+    let handle = Handle::create(py, payload.unwrap_or_default())?;
+    event_loop.push(Task::Callback(handle.clone().unbind()))?;
+    Ok(handle.into_any().unbind())
 }
 
 /// Debug mode: checks the call and notes where it was made.
 #[cold]
-fn check_in_debug_mode(this: This<'_, '_>, callback: This<'_, '_>, function: &str, thread: bool) -> PyResult<()> {
+fn check_in_debug_mode(
+    this: This<'_, '_>,
+    callback: This<'_, '_>,
+    function: &str,
+    thread: bool,
+) -> PyResult<()> {
     let py = this.py();
     if thread {
         this.call_method0(intern!(py, "_check_thread"))?;
@@ -84,17 +102,11 @@ fn call_soon(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<Py
     event_loop.require_open()?;
     arguments.require("call_soon", &["callback"])?;
     let callback = arguments.get(0);
-    let debug = event_loop.in_debug_mode();
-    if debug {
-        check_in_debug_mode(this, callback, "call_soon", true)?;
+    if event_loop.in_debug_mode() {
+        return call_soon_in_debug_mode(this, callback, &arguments, "call_soon", true);
     }
     let context = given_or_current(py, context_of(&arguments, "call_soon")?)?;
-    let handle = make_handle(event_loop, py, Payload::new(py, callback, arguments.from(1), context)?)?;
-    if debug {
-        note_origin(py, handle.get())?;
-    }
-    event_loop.push(Task::Callback(handle.clone_ref(py)))?;
-    Ok(handle.into_any())
+    push_callback(event_loop, py, Payload::new(py, callback, arguments.from(1), context)?)
 }
 
 fn call_soon_threadsafe(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
@@ -103,19 +115,30 @@ fn call_soon_threadsafe(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyR
     event_loop.require_open()?;
     arguments.require("call_soon_threadsafe", &["callback"])?;
     let callback = arguments.get(0);
-    let debug = event_loop.in_debug_mode();
-    if debug {
-        check_in_debug_mode(this, callback, "call_soon_threadsafe", false)?;
+    if event_loop.in_debug_mode() {
+        return call_soon_in_debug_mode(this, callback, &arguments, "call_soon_threadsafe", false);
     }
     let context = given_or_current(py, context_of(&arguments, "call_soon_threadsafe")?)?;
-    let handle = make_handle(event_loop, py, Payload::new(py, callback, arguments.from(1), context)?)?;
-    if debug {
-        note_origin(py, handle.get())?;
-    }
-    let task = Task::Callback(handle.clone_ref(py));
-    // The loop's own thread needs no wake-up: it looks at its ring before it waits.
-    if event_loop.state.is_mine() { event_loop.push(task)? } else { event_loop.send(task)? }
-    Ok(handle.into_any())
+    // The same as `call_soon`, which sends where the thread is another one; only debug mode forbids that there.
+    push_callback(event_loop, py, Payload::new(py, callback, arguments.from(1), context)?)
+}
+
+#[cold]
+fn call_soon_in_debug_mode(
+    this: This<'_, '_>,
+    callback: This<'_, '_>,
+    arguments: &Arguments<'_, '_>,
+    function: &str,
+    own_thread: bool,
+) -> PyResult<Py<PyAny>> {
+    let py = this.py();
+    let event_loop = as_loop(this).get();
+    check_in_debug_mode(this, callback, function, own_thread)?;
+    let context = given_or_current(py, context_of(arguments, function)?)?;
+    let handle = Handle::create(py, Payload::new(py, callback, arguments.from(1), context)?)?;
+    note_origin(py, handle.get())?;
+    event_loop.push(Task::Callback(handle.clone().unbind()))?;
+    Ok(handle.into_any().unbind())
 }
 
 fn call_later(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
@@ -137,7 +160,12 @@ fn call_at(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAn
     schedule(this, when.extract::<f64>()?, &arguments, "call_at")
 }
 
-fn schedule(this: This<'_, '_>, when: f64, arguments: &Arguments<'_, '_>, function: &str) -> PyResult<Py<PyAny>> {
+fn schedule(
+    this: This<'_, '_>,
+    when: f64,
+    arguments: &Arguments<'_, '_>,
+    function: &str,
+) -> PyResult<Py<PyAny>> {
     let py = this.py();
     let event_loop = as_loop(this);
     event_loop.get().require_open()?;
@@ -161,9 +189,9 @@ fn start_timer(event_loop: &Loop, timer: &Bound<'_, TimerHandle>) -> PyResult<()
     let handle = timer.as_super().clone().unbind();
     let deadline = timer.get().deadline();
     let mut task = Some(Task::Callback(handle));
-    let started = event_loop.state.with(|state: &mut State| {
-        state.turn.schedule(deadline, task.take().expect("the closure runs once"))
-    });
+    let started = event_loop
+        .state
+        .with(|state: &mut State| state.turn.schedule(deadline, task.take().expect("the closure runs once")));
     match started {
         Ok(key) => timer.get().set_key(key),
         Err(_) => event_loop.send(Task::StartTimer(timer.clone().unbind()))?,
@@ -234,21 +262,28 @@ fn names_of_loop(py: Python<'_>) -> PyResult<&Py<PyTuple>> {
 pub fn create_future<'py>(event_loop: &Bound<'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
     static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = event_loop.py();
-    let class = CLASS.get_or_try_init(py, || Ok::<_, PyErr>(py.import("asyncio.futures")?.getattr("Future")?.unbind()))?;
+    let class = CLASS
+        .get_or_try_init(py, || Ok::<_, PyErr>(py.import("asyncio.futures")?.getattr("Future")?.unbind()))?;
     let mut values = [std::ptr::null_mut(), event_loop.as_ptr()];
     let names = names_of_loop(py)?;
     // SAFETY: one keyword value for one name, borrowed for the call; the element before it is ours.
     unsafe {
         let arguments = values.as_mut_ptr().add(1);
-        let result =
-            ffi::PyObject_Vectorcall(class.as_ptr(), arguments, ffi::PY_VECTORCALL_ARGUMENTS_OFFSET, names.as_ptr());
+        let result = ffi::PyObject_Vectorcall(
+            class.as_ptr(),
+            arguments,
+            ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
+            names.as_ptr(),
+        );
         Bound::from_owned_ptr_or_err(py, result)
     }
 }
 
 fn task_class(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    CLASS.get_or_try_init(py, || Ok(py.import("asyncio.tasks")?.getattr("Task")?.unbind())).map(|class| class.bind(py))
+    CLASS
+        .get_or_try_init(py, || Ok(py.import("asyncio.tasks")?.getattr("Task")?.unbind()))
+        .map(|class| class.bind(py))
 }
 
 /// Task factories, debug mode and unusual arguments: asyncio's own method.
@@ -257,7 +292,9 @@ fn create_task_by_base(this: This<'_, '_>, arguments: &Arguments<'_, '_>) -> PyR
     let py = this.py();
     let positional = PyTuple::new(
         py,
-        std::iter::once(this.to_owned()).chain(arguments.from(0).map(|argument| argument.to_owned())).collect::<Vec<_>>(),
+        std::iter::once(this.to_owned())
+            .chain(arguments.from(0).map(|argument| argument.to_owned()))
+            .collect::<Vec<_>>(),
     )?;
     let keywords = pyo3::types::PyDict::new(py);
     for (name, value) in arguments.keywords() {
@@ -275,5 +312,6 @@ pub fn new_handle(
 ) -> PyResult<Py<Handle>> {
     let context = context::copy_current(py)?;
     let arguments: Vec<_> = arguments.iter_borrowed().collect();
-    Py::new(py, Handle::new(Payload::new(py, callback.as_borrowed(), arguments.into_iter(), context)?))
+    Handle::create(py, Payload::new(py, callback.as_borrowed(), arguments.into_iter(), context)?)
+        .map(Bound::unbind)
 }

@@ -25,7 +25,7 @@ impl Task {
     /// Shows the collector what this keeps alive.
     pub fn traverse(&self, visit: &pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
         match self {
-            Self::Callback(handle) | Self::Repeated(handle) => visit.call(handle),
+            Self::Callback(handle) | Self::Repeated(handle) => Handle::traverse(handle, visit),
             Self::Transport(transport, _) => visit.call(transport),
             Self::StartTimer(timer) => visit.call(timer),
             Self::Accept(listener) => visit.call(listener),

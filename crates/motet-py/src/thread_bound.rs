@@ -36,12 +36,7 @@ impl Drop for Claim<'_> {
     }
 }
 
-/// A number of this thread's own among the threads that live now.
-#[inline]
-fn thread_token() -> usize {
-    thread_local!(static TOKEN: u8 = const { 0 });
-    TOKEN.with(|token| std::ptr::from_ref(token) as usize)
-}
+use crate::sys::thread_token;
 
 impl<T> ThreadBound<T> {
     pub fn new(value: T) -> Self {

@@ -10,8 +10,8 @@
 use crate::event_loop::{Books, Loop, Owner};
 use crate::handle::Handle;
 use crate::operation::{Attempt, Call, Operation};
-use crate::{operation, schedule};
 use crate::task::Task;
+use crate::{operation, schedule};
 use motet_reactor::sys::{Interest, Readiness};
 use motet_reactor::{Reactor, Token};
 use pyo3::intern;
@@ -74,7 +74,7 @@ impl Watched {
 
     pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         for direction in [&self.read, &self.write] {
-            visit.call(&direction.callback)?;
+            direction.callback.iter().try_for_each(|callback| Handle::traverse(callback, visit))?;
             direction.operations.iter().try_for_each(|operation| operation.traverse(visit))?;
         }
         visit.call(&self.socket)
@@ -155,7 +155,7 @@ pub fn add_callback(
         refresh(state, reactor, descriptor, |watched| replaced = watched.side(side).callback.replace(kept))
     })??;
     if let Some(replaced) = replaced {
-        replaced.get().cancel_pending();
+        drop(replaced.get().cancel_pending());
     }
     end_stale(py, stale)?;
     let kept = handle.clone_ref(py);
@@ -170,7 +170,12 @@ pub fn add_callback(
     Ok(handle)
 }
 
-fn enter(state: &mut Books, reactor: &mut Reactor<Owner>, descriptor: RawFd, watched: Watched) -> io::Result<()> {
+fn enter(
+    state: &mut Books,
+    reactor: &mut Reactor<Owner>,
+    descriptor: RawFd,
+    watched: Watched,
+) -> io::Result<()> {
     let interest = watched.interest().unwrap_or(Interest::Both);
     let token = reactor.register(descriptor, interest, Owner::Watched(Box::new(watched)))?;
     Books::set_token(&mut state.watched, descriptor, Some(token));
@@ -199,7 +204,7 @@ pub fn remove_callback(event_loop: &Bound<'_, Loop>, descriptor: RawFd, side: Si
         Some((removed, empty))
     })?;
     let Some((Some(handle), _)) = removed else { return Ok(false) };
-    handle.get().cancel_pending();
+    drop(handle.get().cancel_pending());
     Ok(true)
 }
 
@@ -228,13 +233,21 @@ pub fn receive(event_loop: &Bound<'_, Loop>, socket: &Bound<'_, PyAny>, limit: u
 }
 
 /// `sock_sendall`: None when all is sent, or a future of that.
-pub fn send_all(event_loop: &Bound<'_, Loop>, socket: &Bound<'_, PyAny>, data: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+pub fn send_all(
+    event_loop: &Bound<'_, Loop>,
+    socket: &Bound<'_, PyAny>,
+    data: &Bound<'_, PyAny>,
+) -> PyResult<Py<PyAny>> {
     let py = event_loop.py();
     let descriptor = operation::descriptor_of(socket)?;
     let data: PyBackedBytes = match data.cast::<PyBytes>() {
         Ok(bytes) => bytes.clone().into(),
         // A buffer that the program may change meanwhile is copied.
-        Err(_) => py.get_type::<PyBytes>().call1((pyo3::types::PyMemoryView::from(data)?,))?.cast_into::<PyBytes>()?.into(),
+        Err(_) => py
+            .get_type::<PyBytes>()
+            .call1((pyo3::types::PyMemoryView::from(data)?,))?
+            .cast_into::<PyBytes>()?
+            .into(),
     };
     let mut sent = 0;
     if may_try(event_loop.get(), descriptor, socket, Side::Write)? {
@@ -330,7 +343,11 @@ fn wait(
 }
 
 /// Registers a socket for waiting calls, or binds the number's registration to it.
-fn begin_watching(event_loop: &Bound<'_, Loop>, descriptor: RawFd, socket: &Bound<'_, PyAny>) -> PyResult<()> {
+fn begin_watching(
+    event_loop: &Bound<'_, Loop>,
+    descriptor: RawFd,
+    socket: &Bound<'_, PyAny>,
+) -> PyResult<()> {
     let py = event_loop.py();
     let inner = event_loop.get();
     event_loop.call_method1(intern!(py, "_ensure_fd_no_transport"), (socket,))?;
@@ -344,7 +361,8 @@ fn begin_watching(event_loop: &Bound<'_, Loop>, descriptor: RawFd, socket: &Boun
         watched.read.blocked = false;
         watched.write.blocked = false;
     };
-    let stale = inner.with_reactor("loop.sock_recv()", |state, reactor| refresh(state, reactor, descriptor, bind))??;
+    let stale = inner
+        .with_reactor("loop.sock_recv()", |state, reactor| refresh(state, reactor, descriptor, bind))??;
     drop(old);
     end_stale(py, stale)?;
     inner.with_reactor("loop.sock_recv()", |state, reactor| {
@@ -394,7 +412,9 @@ pub fn ready(event_loop: &Bound<'_, Loop>, token: Token, readiness: Readiness) -
         let watched = watched_mut(reactor, token)?;
         watched.hangup |= readiness.hangup;
         let mut arm = false;
-        for (told, direction) in [(readiness.readable, &mut watched.read), (readiness.writable, &mut watched.write)] {
+        for (told, direction) in
+            [(readiness.readable, &mut watched.read), (readiness.writable, &mut watched.write)]
+        {
             if told {
                 direction.blocked = false;
                 if let Some(callback) = &direction.callback {
@@ -445,7 +465,8 @@ fn finish_calls(event_loop: &Bound<'_, Loop>, token: Token, descriptor: RawFd, s
                 return Ok(());
             }
             Ok(Attempt::Done(value)) => {
-                if let (Call::Receive(limit), Ok(data)) = (&operation.call, value.bind(py).cast::<PyBytes>()) {
+                if let (Call::Receive(limit), Ok(data)) = (&operation.call, value.bind(py).cast::<PyBytes>())
+                {
                     let count = data.as_bytes().len();
                     inner.with_reactor("loop.run_forever()", |_, reactor| {
                         if let Some(watched) = watched_mut(reactor, token) {

@@ -107,7 +107,8 @@ impl<O> Reactor<O> {
         self.poller.wait(&mut self.events, timeout)?;
         self.pending.clear();
         let pending = &mut self.pending;
-        self.events.for_each(|bits, readiness| pending.push(Event { token: Token::from_bits(bits), readiness }));
+        self.events
+            .for_each(|bits, readiness| pending.push(Event { token: Token::from_bits(bits), readiness }));
         self.pending.reverse();
         Ok(self.pending.len())
     }

@@ -79,7 +79,9 @@ enum Phase {
     EndOfRound,
     MustPoll,
     /// `began` where the wait may block.
-    Polling { began: Option<u64> },
+    Polling {
+        began: Option<u64>,
+    },
 }
 
 /// The ready ring, the timers, the inbox and the caps of one loop.
@@ -145,7 +147,9 @@ impl<T> Turn<T> {
         loop {
             match self.phase {
                 Phase::Round(remaining) => {
-                    if remaining > 0 && let Some(task) = self.ready.pop_front() {
+                    if remaining > 0
+                        && let Some(task) = self.ready.pop_front()
+                    {
                         self.phase = Phase::Round(remaining - 1);
                         self.since_poll += 1;
                         self.statistics.callbacks += 1;
@@ -158,6 +162,9 @@ impl<T> Turn<T> {
                         return Step::Flush;
                     }
                     if stopping {
+                        let now = clock.now();
+                        self.account_busy(now);
+                        self.last_poll = now;
                         self.phase = Phase::MustPoll;
                         return Step::Stopped;
                     }
@@ -181,7 +188,8 @@ impl<T> Turn<T> {
 
     fn cap_reached(&self, clock: &impl Clock) -> bool {
         self.since_poll >= COUNT_CAP
-            || (self.since_poll % CLOCK_EVERY == 0 && clock.now().saturating_sub(self.last_poll) >= TIME_CAP)
+            || (self.since_poll.is_multiple_of(CLOCK_EVERY)
+                && clock.now().saturating_sub(self.last_poll) >= TIME_CAP)
     }
 
     fn begin_poll(&mut self, stopping: bool, clock: &impl Clock) -> Step<T> {

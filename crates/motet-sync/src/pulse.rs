@@ -1,6 +1,6 @@
 //! The heartbeat of a loop: its thread publishes it, a watchdog thread reads it.
 //!
-//! The loop pays for it in every callback, so it stores with relaxed ordering into one cache line of its own and
+//! The loop pays for it in every callback, so there it stores with relaxed ordering into a cache line of its own and
 //! reads no clock; the watchdog does the timing. The two sides:
 //!
 //! ```text
@@ -98,7 +98,7 @@ impl Pulse {
     pub fn set_busy(&self, now_nanos: u64) {
         self.busy_since.store(now_nanos, Ordering::Relaxed);
         // Whoever sees a callback of this stretch sees that the stretch began, and does not take the poll before it for
-        // the callback's end. Pairs with the first fence in `observe`; costs nothing on x86, and once a poll elsewhere.
+        // the callback's end. Pairs with the fence in `observe`; costs nothing on x86, and once a poll elsewhere.
         fence(Ordering::Release);
     }
 
@@ -126,7 +126,7 @@ impl Pulse {
         self.finished_at.store(now_nanos, Ordering::Relaxed);
         self.finished.store(self.sequence.load(Ordering::Relaxed), Ordering::Release);
         // Makes the relaxed stores that follow, the next `beat` or `set_idle`, carry the end with them, so that these
-        // need no ordering of their own. Pairs with the fences in `observe`.
+        // need no ordering of their own. Pairs with the fence in `observe`.
         fence(Ordering::Release);
     }
 
@@ -137,7 +137,6 @@ impl Pulse {
     #[must_use]
     pub fn observe(&self) -> Observation {
         let sequence = self.sequence.load(Ordering::Relaxed);
-        fence(Ordering::Acquire);
         let busy_since = self.busy_since.load(Ordering::Relaxed);
         fence(Ordering::Acquire);
         Observation { sequence, busy_since_nanos: (busy_since != NONE).then_some(busy_since) }

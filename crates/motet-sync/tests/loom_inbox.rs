@@ -1,9 +1,11 @@
 //! The inbox under loom: each test runs in every order that the memory model allows.
 //!
-//! Mutants that these tests were seen to kill, each on its own: in `push`, release or acquire left out, the wake-up
-//! owed in no case, in all cases, or when the list was empty, `PARKED` kept as the link, `CLOSED` looked at before
-//! the first swap only; in `prepare_to_sleep`, a load and a store in place of the swap, no release; in `drain`, a
-//! load and a store, no acquire, newest first; in `close`, no acquire, the list not returned; no `close` on drop.
+//! Mutants that these tests were seen to kill, each on its own. In `push`: release or acquire left out, a plain store
+//! for the swap, the wake-up owed never, always or also when the inbox was empty, `PARKED` kept as the link, `CLOSED`
+//! looked for only before the first swap. In `prepare_to_sleep`: a load and a store for the swap, no release. In
+//! `woke`: a plain store. In `drain`: a load and a store for the swap, a swap without a look, no acquire, no reversal.
+//! In `close`: no acquire, the list dropped or leaked. No `close` when the receiver is dropped; a `Drain` that does
+//! not free the rest. (`woke` doing nothing is killed in `inbox.rs`.)
 #![cfg(loom)]
 
 use loom::cell::UnsafeCell;

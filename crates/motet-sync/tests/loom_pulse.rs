@@ -2,7 +2,7 @@
 //!
 //! Mutants that these tests were seen to kill, each on its own: a flag without its callback's number (taken by
 //! whichever callback comes), the end published under the wrong number, its two words stored in the other order or
-//! without release, read without acquire, either fence left out.
+//! without release, read without acquire, any of the three fences left out.
 #![cfg(loom)]
 
 use loom::sync::Arc;
@@ -32,8 +32,9 @@ fn ends_of(marked: &[u64]) -> Vec<u64> {
 /// Runs `callbacks` callbacks beside `watchdog` in every order and hands `check` the pulse at rest, what was marked and
 /// what the watchdog returned.
 ///
-/// The loop's side is the thread that loom starts with: loom swaps a store with the last access of another thread only,
-/// which `beat`, a load and then a store, would hide from it the other way round.
+/// The loop's side runs in the thread that loom starts with. loom tries a store earlier only where the last access
+/// before it is another thread's; in `beat` that is the loop's own load, so that loom would never run a loop's side
+/// that starts second ahead of the watchdog.
 fn explore<T: 'static>(callbacks: u64, watchdog: fn(&Pulse) -> T, check: fn(&Pulse, Vec<u64>, T)) {
     loom::model(move || {
         let pulse = Arc::new(Pulse::new());

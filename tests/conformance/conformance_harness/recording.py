@@ -4,6 +4,7 @@ Lines are flushed as they are written, so that after a hang or a crash the last 
 """
 
 import faulthandler
+import gc
 import json
 import traceback
 import unittest
@@ -62,6 +63,9 @@ class Recorder(unittest.TestResult):
         super().stopTest(test)
         self._write_end(test, self._factory.created > self._loops_before)
         self._current = None
+        if self._outcome == "failed":
+            # What a failed test left open would warn in a later test, some of which count warnings.
+            gc.collect()
         self.arm()
 
     def addFailure(self, test: unittest.TestCase, err: ErrorInformation) -> None:

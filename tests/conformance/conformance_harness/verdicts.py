@@ -1,5 +1,6 @@
 """Compares what became of a module's tests with what was known beforehand."""
 
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
@@ -23,7 +24,9 @@ class Verdict:
         lines = self.problem.strip().splitlines()
         if self.outcome.outcome == "lost":
             return f"{lines[0]} {next((line.strip() for line in lines if '/test' in line), '')}"
-        return lines[-1] if lines else "no message"
+        # The last line that names an exception; a long message goes on below it.
+        named = [line for line in lines if re.match(r"[A-Za-z_][\w.]*(:|$)", line)]
+        return (named or lines or ["no message"])[-1]
 
 
 @dataclass
@@ -91,7 +94,7 @@ def judge(outcome: Outcome, entry: Entry | None) -> Verdict:
     if outcome.outcome == "passed":
         return Verdict(outcome, "failed", entry, f"passed, but is listed as {entry.kind}: {entry.reason}")
     if entry.error not in outcome.detail:
-        problem = f"{outcome.detail}\nfailed for another reason than the one listed ({entry.error!r})"
+        problem = f"{outcome.detail}\nunexpected: failed for another reason than {entry.error!r}"
         return Verdict(outcome, "failed", entry, problem)
     return Verdict(outcome, entry.kind, entry)
 

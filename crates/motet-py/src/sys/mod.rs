@@ -9,6 +9,16 @@ pub fn current_thread() -> i32 {
     rustix::thread::gettid().as_raw_nonzero().get()
 }
 
+/// A number, never 0, of this thread's own among the threads that live now.
+///
+/// The address of the C library's block for the thread: a thread-local variable of a shared object would cost a call of the
+/// dynamic linker, for every callback several times.
+#[inline]
+pub fn thread_token() -> usize {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::pthread_self() as usize }
+}
+
 /// Sends a signal to one thread of this process; a thread that is gone is an error, not another thread's signal.
 ///
 /// # Errors

@@ -18,7 +18,8 @@ fn to_python<'py>(py: Python<'py>, address: SocketAddr) -> PyResult<Bound<'py, P
     match address {
         SocketAddr::V4(address) => (address.ip().to_string(), address.port()).into_bound_py_any(py),
         SocketAddr::V6(address) => {
-            (address.ip().to_string(), address.port(), address.flowinfo(), address.scope_id()).into_bound_py_any(py)
+            (address.ip().to_string(), address.port(), address.flowinfo(), address.scope_id())
+                .into_bound_py_any(py)
         }
     }
 }

@@ -7,13 +7,17 @@ use motet_reactor::stream::Sent;
 use motet_reactor::sys::{Readiness, socket};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyRuntimeError;
-use pyo3::{IntoPyObjectExt, intern};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use pyo3::{IntoPyObjectExt, intern};
 use std::io;
 
 /// The descriptor is ready.
-pub fn ready(runner: &mut Runner<'_, '_>, transport: &Bound<'_, PyAny>, readiness: Readiness) -> PyResult<()> {
+pub fn ready(
+    runner: &mut Runner<'_, '_>,
+    transport: &Bound<'_, PyAny>,
+    readiness: Readiness,
+) -> PyResult<()> {
     let this = body(transport.as_borrowed());
     let (context, has_queue) = this.with(|connection| {
         if readiness.readable {
@@ -26,7 +30,7 @@ pub fn ready(runner: &mut Runner<'_, '_>, transport: &Bound<'_, PyAny>, readines
         (context, readiness.writable && connection.stream.queued_bytes() > 0)
     });
     if let Some(context) = context {
-        runner.keeper.enter(&context)?;
+        runner.keeper.enter(context.into_bound(runner.py()))?;
     }
     if has_queue {
         send_queue(this, transport)?;
@@ -44,7 +48,7 @@ pub fn flush(runner: &mut Runner<'_, '_>, transport: &Bound<'_, PyAny>) -> PyRes
 
 /// A step that was put off to this round.
 pub fn run_deferred(runner: &mut Runner<'_, '_>, transport: Py<PyAny>, deferred: Deferred) -> PyResult<()> {
-    let transport = transport.into_bound(runner.event_loop.py());
+    let transport = transport.into_bound(runner.py());
     let this = body(transport.as_borrowed());
     enter_context(runner, this, &transport)?;
     match deferred {
@@ -54,10 +58,14 @@ pub fn run_deferred(runner: &mut Runner<'_, '_>, transport: Py<PyAny>, deferred:
     }
 }
 
-fn enter_context(runner: &mut Runner<'_, '_>, this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+fn enter_context(
+    runner: &mut Runner<'_, '_>,
+    this: &Transport,
+    transport: &Bound<'_, PyAny>,
+) -> PyResult<()> {
     let py = transport.py();
     match this.with(|connection| connection.context.as_ref().map(|context| context.clone_ref(py))) {
-        Some(context) => runner.keeper.enter(&context),
+        Some(context) => runner.keeper.enter(context.into_bound(runner.py())),
         None => Ok(()),
     }
 }
@@ -160,7 +168,10 @@ fn read_bytes(this: &Transport, py: Python<'_>) -> PyResult<io::Result<(Outcome,
                     state.turn.statistics.bytes_received += count as u64;
                     connection.stream.received(count, capacity);
                     // Allocating bytes runs no Python code.
-                    Ok((Outcome::Data(PyBytes::new(py, &state.read_buffer[..count]).unbind()), count == capacity))
+                    Ok((
+                        Outcome::Data(PyBytes::new(py, &state.read_buffer[..count]).unbind()),
+                        count == capacity,
+                    ))
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     connection.stream.drained();
@@ -180,17 +191,16 @@ fn read_into_protocol(
 ) -> PyResult<Option<(Outcome, bool)>> {
     let py = transport.py();
     let any_size = (-1).into_bound_py_any(py)?;
-    let lent = call::method_with(protocol, intern!(py, "get_buffer"), &any_size)
-        .and_then(|buffer| {
-            let buffer = PyBuffer::<u8>::get(&buffer)?;
-            if buffer.item_count() == 0 {
-                return Err(PyRuntimeError::new_err("get_buffer() returned an empty buffer"));
-            }
-            if buffer.readonly() || !buffer.is_c_contiguous() {
-                return Err(PyRuntimeError::new_err("get_buffer() returned a buffer that cannot be written to"));
-            }
-            Ok(buffer)
-        });
+    let lent = call::method_with(protocol, intern!(py, "get_buffer"), &any_size).and_then(|buffer| {
+        let buffer = PyBuffer::<u8>::get(&buffer)?;
+        if buffer.item_count() == 0 {
+            return Err(PyRuntimeError::new_err("get_buffer() returned an empty buffer"));
+        }
+        if buffer.readonly() || !buffer.is_c_contiguous() {
+            return Err(PyRuntimeError::new_err("get_buffer() returned a buffer that cannot be written to"));
+        }
+        Ok(buffer)
+    });
     let buffer = match lent {
         Ok(buffer) => buffer,
         Err(error) => {

@@ -41,7 +41,10 @@ fn allocate<'py>(
         error: None,
     };
     let class = TYPE.get(py).expect("the module's initialisation has made the class");
-    class.allocate(py, Transport { event_loop: event_loop.clone().unbind(), connection: RefCell::new(connection) })
+    class.allocate(
+        py,
+        Transport { event_loop: event_loop.clone().unbind(), connection: RefCell::new(connection) },
+    )
 }
 
 /// Whether a protocol lends its own buffers.
@@ -85,7 +88,9 @@ pub fn connect<'py>(
     if let Some(server) = attach {
         server.call_method1(py, intern!(py, "_attach"), (&transport,))?;
     } else {
-        event_loop.get().with("loop.create_connection()", |state| state.turn.statistics.connections_opened += 1)?;
+        event_loop
+            .get()
+            .with("loop.create_connection()", |state| state.turn.statistics.connections_opened += 1)?;
     }
     event_loop.get().push(Task::Transport(transport.clone().unbind(), Deferred::Begin(waiter)))?;
     Ok(transport)
@@ -110,7 +115,7 @@ pub fn begin_accepted(
     let this = body(transport.as_borrowed());
     let own = this.with(|connection| connection.context.as_ref().map(|context| context.clone_ref(py)));
     if let Some(own) = own {
-        runner.keeper.enter(&own)?;
+        runner.keeper.enter(own.into_bound(runner.py()))?;
     }
     begin(this, &transport, None)
 }
@@ -209,7 +214,11 @@ pub fn abort(transport: &Bound<'_, PyAny>, error: Option<Py<PyAny>>) -> PyResult
 }
 
 /// The peer has ended its side: closes the connection unless the protocol wants to write on.
-pub fn end_of_input(this: &Transport, transport: &Bound<'_, PyAny>, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+pub fn end_of_input(
+    this: &Transport,
+    transport: &Bound<'_, PyAny>,
+    protocol: &Bound<'_, PyAny>,
+) -> PyResult<()> {
     let py = transport.py();
     this.with(|connection| connection.stream.end_of_input());
     match call::method(protocol, intern!(py, "eof_received")).and_then(|keep_open| keep_open.is_truthy()) {
@@ -259,7 +268,9 @@ pub fn connection_lost(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResu
     let mut result = Ok(());
     if let Some(protocol) = &protocol {
         let error = error.unwrap_or_else(|| py.None());
-        if let Err(error) = call::method_with(protocol.bind(py), intern!(py, "connection_lost"), error.bind(py)) {
+        if let Err(error) =
+            call::method_with(protocol.bind(py), intern!(py, "connection_lost"), error.bind(py))
+        {
             result = report(transport, error, "Fatal error: protocol.connection_lost() call failed.");
         }
     }
@@ -296,7 +307,11 @@ pub fn loop_closed(transport: &Bound<'_, PyAny>) {
 pub fn warn_unclosed(this: Borrowed<'_, '_, PyAny>) {
     let py = this.py();
     let transport = body(this);
-    if transport.connection.try_borrow().map_or(true, |connection| super::input_output::is_closed(&connection)) {
+    if transport
+        .connection
+        .try_borrow()
+        .map_or(true, |connection| super::input_output::is_closed(&connection))
+    {
         return;
     }
     let warn = || -> PyResult<()> {

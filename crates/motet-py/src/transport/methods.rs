@@ -10,7 +10,7 @@ use motet_reactor::sys::socket;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyByteArray, PyMemoryView, PyType};
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyType};
 use pyo3::{Borrowed, IntoPyObjectExt, ffi, intern};
 use std::ffi::c_void;
 use std::io;
@@ -96,9 +96,13 @@ fn exact_bytes<'py>(data: Borrowed<'_, 'py, PyAny>) -> PyResult<Bound<'py, PyByt
     if let Ok(bytes) = data.cast_exact::<PyBytes>() {
         return Ok(bytes.to_owned());
     }
-    if data.is_instance_of::<PyByteArray>() || data.is_instance_of::<PyMemoryView>() || data.is_instance_of::<PyBytes>() {
+    if data.is_instance_of::<PyByteArray>()
+        || data.is_instance_of::<PyMemoryView>()
+        || data.is_instance_of::<PyBytes>()
+    {
         // SAFETY: a valid reference; the result is a new reference or null with an exception set.
-        let bytes = unsafe { Bound::from_owned_ptr_or_err(data.py(), ffi::PyBytes_FromObject(data.as_ptr()))? };
+        let bytes =
+            unsafe { Bound::from_owned_ptr_or_err(data.py(), ffi::PyBytes_FromObject(data.as_ptr()))? };
         return Ok(bytes.cast_into::<PyBytes>()?);
     }
     Err(PyTypeError::new_err(format!(
@@ -120,7 +124,11 @@ fn write(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>
     let round = transport.event_loop.get().with("transport.write()", |state| state.round(running))?;
     let empty = slice.is_empty();
     let admission = transport
-        .with(|connection| if empty { connection.stream.admit_nothing() } else { connection.stream.admit(round) })
+        .with(
+            |connection| {
+                if empty { connection.stream.admit_nothing() } else { connection.stream.admit(round) }
+            },
+        )
         .map_err(|_| write_after_eof("write"))?;
     match admission {
         Admission::Send => send_now(this, transport, data),
@@ -161,7 +169,10 @@ fn send_now(this: This<'_, '_>, transport: &Transport, data: Bound<'_, PyBytes>)
             return none(this);
         }
     };
-    transport.event_loop.get().with("transport.write()", |state| state.turn.statistics.bytes_sent += count as u64)?;
+    transport
+        .event_loop
+        .get()
+        .with("transport.write()", |state| state.turn.statistics.bytes_sent += count as u64)?;
     if count < slice.len() {
         let actions = transport.with(|connection| {
             connection.stream.blocked();
@@ -211,7 +222,9 @@ fn write_lines(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<
         }
         Admission::Send | Admission::Enqueue => {
             let actions = transport.with(|connection| {
-                pieces.into_iter().fold(Actions::NONE, |actions, piece| actions | connection.stream.enqueue(piece, 0))
+                pieces
+                    .into_iter()
+                    .fold(Actions::NONE, |actions, piece| actions | connection.stream.enqueue(piece, 0))
             });
             if admission == Admission::Send {
                 input_output::send_queue(transport, &this)?;
@@ -303,7 +316,8 @@ fn get_protocol(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>>
 fn get_extra_info(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
     let py = this.py();
     let [name, default] = bind("get_extra_info", ["name", "default"], &arguments)?;
-    let name = name.ok_or_else(|| arguments.require("get_extra_info", &["name"]).err().unwrap_or_else(closed_call))?;
+    let name =
+        name.ok_or_else(|| arguments.require("get_extra_info", &["name"]).err().unwrap_or_else(closed_call))?;
     let (transport, _claim) = claimed(this, "transport.get_extra_info()")?;
     let found = extra_info::all(transport, py)?.get_item(name)?;
     Ok(match (found, default) {
@@ -338,9 +352,13 @@ fn bind<'a, 'py>(
         let name = name.to_str()?.to_owned();
         match names.iter().position(|known| *known == name) {
             Some(index) if values[index].is_none() => values[index] = Some(argument),
-            Some(_) => return Err(PyTypeError::new_err(format!("{function}() got multiple values for '{name}'"))),
+            Some(_) => {
+                return Err(PyTypeError::new_err(format!("{function}() got multiple values for '{name}'")));
+            }
             None => {
-                return Err(PyTypeError::new_err(format!("{function}() got an unexpected keyword argument '{name}'")));
+                return Err(PyTypeError::new_err(format!(
+                    "{function}() got an unexpected keyword argument '{name}'"
+                )));
             }
         }
     }

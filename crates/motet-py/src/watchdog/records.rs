@@ -90,11 +90,12 @@ impl Watched {
         self.lock().push(Record { sequence, began, ended: None, stack });
     }
 
-    /// Notes the end of the block that was entered last, if it has ended, and keeps the longest ones.
-    pub fn settle(&self) {
+    /// Notes the end of the block that was entered last, if it has ended, and keeps the longest ones. `moved_on` is when the loop
+    /// was seen to do something else: the end of a block whose loop has not seen that it was marked.
+    pub fn settle(&self, moved_on: Option<u64>) {
         let mut records = self.lock();
         if let Some(last) = records.iter_mut().find(|record| record.ended.is_none()) {
-            last.ended = self.pulse.finished(last.sequence);
+            last.ended = self.pulse.finished(last.sequence).or(moved_on);
         }
         if records.len() > KEPT {
             records.sort_by_key(|record| std::cmp::Reverse(record.nanoseconds()));
@@ -109,7 +110,7 @@ impl Watched {
 
     /// The blocks so far, longest first.
     pub fn records(&self) -> Vec<Record> {
-        self.settle();
+        self.settle(None);
         let mut records = self.lock().clone();
         records.sort_by_key(|record| std::cmp::Reverse(record.nanoseconds()));
         records
@@ -131,7 +132,8 @@ impl Record {
         }
         record.set_item("seconds", self.nanoseconds() as f64 / 1e9)?;
         record.set_item("ended", self.ended.is_some())?;
-        let stack: Vec<_> = self.stack.iter().map(|frame| (&*frame.function, &*frame.file, frame.line)).collect();
+        let stack: Vec<_> =
+            self.stack.iter().map(|frame| (&*frame.function, &*frame.file, frame.line)).collect();
         record.set_item("stack", stack)?;
         Ok(record)
     }

@@ -87,7 +87,8 @@ fn create(py: Python<'_>) -> PyResult<&'static Dog> {
 /// A real-time signal that nobody has claimed, from the top.
 fn free_signal(py: Python<'_>) -> PyResult<i32> {
     let module = py.import("signal")?;
-    let (lowest, highest): (i32, i32) = (module.getattr("SIGRTMIN")?.extract()?, module.getattr("SIGRTMAX")?.extract()?);
+    let (lowest, highest): (i32, i32) =
+        (module.getattr("SIGRTMIN")?.extract()?, module.getattr("SIGRTMAX")?.extract()?);
     let default = module.getattr("SIG_DFL")?;
     for signal in (lowest..=highest).rev() {
         if module.call_method1("getsignal", (signal,))?.eq(&default)? {
@@ -127,7 +128,7 @@ pub fn watch(py: Python<'_>, watched: &Arc<Watched>) -> PyResult<bool> {
 
 /// Ends the watching of a loop.
 pub fn forget(watched: &Arc<Watched>) {
-    watched.settle();
+    watched.settle(Some(MonotonicClock.now()));
     if let Some(dog) = current() {
         dog.lock().loops.retain(|watch| !Arc::ptr_eq(&watch.watched, watched));
     }
@@ -163,7 +164,12 @@ impl Dog {
                 last_look = MonotonicClock.now();
                 continue;
             }
-            let shortest = kennel.loops.iter().map(|watch| watch.watched.threshold_nanoseconds()).filter(|t| *t > 0).min();
+            let shortest = kennel
+                .loops
+                .iter()
+                .map(|watch| watch.watched.threshold_nanoseconds())
+                .filter(|t| *t > 0)
+                .min();
             let tick = (shortest.unwrap_or(u64::MAX / LOOKS) / LOOKS).max(SHORTEST_TICK);
             let until = Instant::now() + Duration::from_nanos(tick);
             // Loops that come meanwhile are looked at in the next turn; only a stop is heard at once.
@@ -192,11 +198,11 @@ impl Dog {
         let Some(busy_since) = seen.busy_since_nanos else {
             watch.recorded = true;
             watch.sequence = seen.sequence;
-            watched.settle();
+            watched.settle(Some(now));
             return;
         };
         if seen.sequence != watch.sequence {
-            watched.settle();
+            watched.settle(Some(now));
             watch.sequence = seen.sequence;
             watch.began = last_look.max(busy_since);
             watch.recorded = false;
@@ -208,7 +214,7 @@ impl Dog {
         watched.pulse.flag(seen.sequence);
         let frames = self.stack_of(watched.thread());
         // A stack that was written after the callback had ended is another callback's.
-        if watched.pulse.observe().sequence == seen.sequence && !frames.is_empty() {
+        if watched.pulse.observe() == seen && !frames.is_empty() {
             watched.enter(seen.sequence, watch.began, frames);
         }
         watch.recorded = true;

@@ -53,7 +53,14 @@ pub fn send(socket: BorrowedFd<'_>, data: &[u8]) -> io::Result<usize> {
 /// # Errors
 /// As [`send`].
 pub fn send_vectored(socket: BorrowedFd<'_>, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-    repeat(|| rustix::net::sendmsg(socket, pieces, &mut Default::default(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT))
+    repeat(|| {
+        rustix::net::sendmsg(
+            socket,
+            pieces,
+            &mut Default::default(),
+            SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+        )
+    })
 }
 
 /// Accepts one connection, non-blocking and not inherited by programs that are executed.
