@@ -39,12 +39,13 @@ def failure(handle: "Handle", callback: Callable[..., object], arguments: tuple[
 
 
 def _join(
-    parts: list[str], handle: "Handle", callback: Callable[..., object] | None, arguments: tuple[Any, ...] | None
+    parts: list[str],
+    handle: "Handle",
+    callback: Callable[..., object] | None,
+    arguments: tuple[Any, ...] | None,
 ) -> str:
     if callback is not None:
         parts.append(format_helpers._format_callback_source(callback, arguments or ()))
     if frames := handle._source_traceback:
         parts.append(f"created at {frames[-1].filename}:{frames[-1].lineno}")
     return f"<{' '.join(parts)}>"
-
-

@@ -1,8 +1,8 @@
 """`motet.EventLoop`: asyncio's event loop over motet's Rust core.
 
-`asyncio.BaseEventLoop` supplies what is neither hot nor particular to a system (name look-up, executors, exception handler, happy
-eyeballs, asynchronous generators), as its documentation recommends for loops of one's own. What runs often comes from
-`_motet.Loop`, which stands before it in the order of resolution.
+`asyncio.BaseEventLoop` supplies what is neither hot nor particular to a system (name look-up, executors,
+exception handler, happy eyeballs, asynchronous generators), as its documentation recommends for loops of
+one's own. What runs often comes from `_motet.Loop`, which stands before it in the order of resolution.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import threading
 from asyncio import events
 from asyncio.log import logger
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from . import _handles, _motet
 from ._servers import ServerMethods
@@ -21,15 +21,22 @@ from ._signals import SignalMethods
 from ._sockets import SocketMethods
 from ._unsupported import UnsupportedMethods, refuse_tls
 
+_Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
+
 # Before the interpreter takes down what the watchdog uses.
 atexit.register(_motet._stop_watchdog)
 
+_HOT_METHODS = ("call_soon", "call_soon_threadsafe")
 
-class EventLoop(ServerMethods, SignalMethods, SocketMethods, UnsupportedMethods, asyncio.BaseEventLoop):
+
+# The core's handles stand in for asyncio's, and are not derived from them.
+class EventLoop(  # type: ignore[misc]
+    ServerMethods, SignalMethods, SocketMethods, UnsupportedMethods, asyncio.BaseEventLoop
+):
     """An event loop for one thread, with the whole interface of `asyncio.AbstractEventLoop`.
 
-    Not thread-safe, but for `call_soon_threadsafe()`: other methods raise `RuntimeError` when another thread runs the loop, or
-    send what they were given to it where that can be done (`call_soon`, `call_later`).
+    Not thread-safe, but for `call_soon_threadsafe()`: other methods raise `RuntimeError` when another thread
+    runs the loop, or send what they were given to it where that can be done (`call_soon`, `call_later`).
     """
 
     def __init__(self) -> None:
@@ -37,6 +44,11 @@ class EventLoop(ServerMethods, SignalMethods, SocketMethods, UnsupportedMethods,
         self._signal_handlers = {}
         self._unix_paths: dict[socket.socket, tuple[str, int]] = {}
         asyncio.BaseEventLoop.__init__(self)
+        # A bound method in the instance's dictionary is found faster than the class's: the interpreter cannot
+        # specialise look-ups of methods on instances of extended C classes. `close()` breaks the cycle.
+        for name in _HOT_METHODS:
+            if getattr(type(self), name) is getattr(_motet.Loop, name):
+                self.__dict__[name] = getattr(self, name)
 
     def run_forever(self) -> None:
         """Runs until `stop()` is called."""
@@ -67,44 +79,52 @@ class EventLoop(ServerMethods, SignalMethods, SocketMethods, UnsupportedMethods,
             raise RuntimeError("Cannot close a running event loop")
         if self.is_closed():
             return
+        for name in _HOT_METHODS:
+            self.__dict__.pop(name, None)
         self._close_signals()
         asyncio.BaseEventLoop.close(self)
         self._shut()
 
-    async def create_connection(  # type: ignore[override]
+    async def create_connection(
         self,
-        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        protocol_factory: Callable[[], _Protocol],
         host: str | None = None,
         port: int | str | None = None,
         *,
         ssl: Any = None,
         **options: Any,
-    ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
+    ) -> tuple[asyncio.Transport, _Protocol]:
         """Connects to a TCP server; as `asyncio`'s method of this name."""
         refuse_tls("create_connection", ssl)
-        return await super().create_connection(protocol_factory, host, port, **options)
+        return await super().create_connection(
+            protocol_factory,
+            host,  # type: ignore[arg-type]
+            port,  # type: ignore[arg-type]
+            **options,
+        )
 
-    async def connect_accepted_socket(  # type: ignore[override]
+    async def connect_accepted_socket(
         self,
-        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        protocol_factory: Callable[[], _Protocol],
         sock: socket.socket,
         *,
         ssl: Any = None,
         **options: Any,
-    ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
-        """Makes the transport of a connection that was accepted outside; as `asyncio`'s method of this name."""
+    ) -> tuple[asyncio.Transport, _Protocol]:
+        """Makes the transport of a connection accepted outside; as `asyncio`'s method of this name."""
         refuse_tls("connect_accepted_socket", ssl)
         return await super().connect_accepted_socket(protocol_factory, sock, **options)
 
     def statistics(self) -> dict[str, Any]:
         """What the loop has done so far; may be called at any time, also after `close()`.
 
-        Counts: `turns` (rounds of callbacks), `polls`, `callbacks`, `timers_fired`, `tasks_started`, `connections_opened`,
-        `connections_accepted`, `bytes_received`, `bytes_sent`, and what waits now: `callbacks_ready`, `timers_pending`,
-        `descriptors`. Seconds: `busy_seconds` and `idle_seconds` (outside and inside waits), `lag` (`p50`, `p99`, `max`, `count`
-        of the busy stretches between two polls: how long an event may have waited). `blocked`: the places where one callback held
-        the loop for longer than `blocked_threshold`, longest first, each with `function`, `file`, `line`, `seconds`, `ended` and
-        `stack` (function, file, line; innermost first).
+        Counts: `turns` (rounds of callbacks), `polls`, `callbacks`, `timers_fired`, `tasks_started`,
+        `connections_opened`, `connections_accepted`, `bytes_received`, `bytes_sent`, and what waits now:
+        `callbacks_ready`, `timers_pending`, `descriptors`. Seconds: `busy_seconds` and `idle_seconds`
+        (outside and inside waits), `lag` (`p50`, `p99`, `max`, `count` of the busy stretches between two
+        polls: how long an event may have waited). `blocked`: the places where one callback held the loop for
+        longer than `blocked_threshold`, longest first, each with `function`, `file`, `line`, `seconds`,
+        `ended` and `stack` (function, file, line; innermost first).
 
         Raises `RuntimeError` when another thread runs the loop.
         """
@@ -127,7 +147,11 @@ class EventLoop(ServerMethods, SignalMethods, SocketMethods, UnsupportedMethods,
         self.call_exception_handler(details)
 
     def _callback_took(
-        self, handle: _motet.Handle, callback: Callable[..., object], arguments: tuple[Any, ...], seconds: float
+        self,
+        handle: _motet.Handle,
+        callback: Callable[..., object],
+        arguments: tuple[Any, ...],
+        seconds: float,
     ) -> None:
         if seconds >= self.slow_callback_duration:
             name = _handles.describe_call(handle, callback, arguments)
@@ -137,5 +161,3 @@ class EventLoop(ServerMethods, SignalMethods, SocketMethods, UnsupportedMethods,
 def new_event_loop() -> EventLoop:
     """Makes a motet event loop; fits wherever asyncio takes a `loop_factory`."""
     return EventLoop()
-
-

@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 
 def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
-    """Runs a coroutine on a new motet loop, cancels what it left behind, closes the loop and returns its result.
+    """Runs a coroutine on a new motet loop, cancels what it left behind, closes the loop, returns the result.
 
-    As `asyncio.run`, from the main thread: Ctrl-C cancels `main` and then raises `KeyboardInterrupt`. To run several
-    coroutines on one loop, use `asyncio.Runner(loop_factory=motet.new_event_loop)`.
+    As `asyncio.run`, from the main thread: Ctrl-C cancels `main` and then raises `KeyboardInterrupt`. To run
+    several coroutines on one loop, use `asyncio.Runner(loop_factory=motet.new_event_loop)`.
     """
     if asyncio._get_running_loop() is not None:
         main.close()

@@ -10,11 +10,12 @@ import sys
 import weakref
 from asyncio import base_events
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from ._motet import Loop
+from ._base import LoopBase
 from ._unsupported import refuse_tls
 
+_Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
 _ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 
 # Servers before Python 3.13 do not know their connections.
@@ -22,7 +23,7 @@ _KNOWS_CLIENTS = sys.version_info >= (3, 13)
 
 
 class Server(base_events.Server):
-    """A server of motet's loop: `asyncio.Server`, with `close_clients` and `abort_clients` on every Python."""
+    """A server of motet's loop: `asyncio.Server`, with `close_clients` and `abort_clients` on any Python."""
 
     if not _KNOWS_CLIENTS:
 
@@ -32,11 +33,11 @@ class Server(base_events.Server):
 
         def _attach(self, transport: asyncio.Transport) -> None:
             self._connections.add(transport)
-            super()._attach()
+            super()._attach()  # type: ignore[misc]
 
         def _detach(self, transport: asyncio.Transport) -> None:
             self._connections.discard(transport)
-            super()._detach()
+            super()._detach()  # type: ignore[misc]
 
         def close_clients(self) -> None:
             """Closes every connection that the server has accepted, after sending what is queued."""
@@ -49,7 +50,7 @@ class Server(base_events.Server):
                 transport.abort()
 
 
-class ServerMethods(Loop):
+class ServerMethods(LoopBase):
     """The server side of an event loop, and Unix connections."""
 
     _unix_paths: dict[socket.socket, tuple[str, int]]
@@ -93,7 +94,7 @@ class ServerMethods(Loop):
         """Makes a TCP server; as `asyncio`'s method of this name."""
         _check_tls("create_server", ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
         if sock is not None:
-            base_events._check_ssl_socket(sock)
+            base_events._check_ssl_socket(sock)  # type: ignore[attr-defined]
         if host is not None or port is not None:
             if sock is not None:
                 raise ValueError("host/port and sock can not be specified at the same time")
@@ -129,7 +130,7 @@ class ServerMethods(Loop):
             sock.setblocking(False)
         server = Server(self, sockets, protocol_factory, None, backlog, None, None)
         if start:
-            server._start_serving()
+            server._start_serving()  # type: ignore[attr-defined]
             # As asyncio: the first connections are accepted before this returns.
             await asyncio.sleep(0)
         return server
@@ -147,8 +148,11 @@ class ServerMethods(Loop):
         start_serving: bool = True,
         cleanup_socket: bool = _KNOWS_CLIENTS,
     ) -> Server:
-        """Makes a server on a Unix socket. `cleanup_socket` removes the path when the server is closed (default: as the
-        interpreter's asyncio, from Python 3.13 on)."""
+        """Makes a server on a Unix socket.
+
+        `cleanup_socket` removes the path when the server is closed; the default is that of the interpreter's
+        asyncio: from Python 3.13 on.
+        """
         _check_tls("create_unix_server", ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
         if path is not None:
             if sock is not None:
@@ -167,7 +171,7 @@ class ServerMethods(Loop):
 
     async def create_unix_connection(
         self,
-        protocol_factory: _ProtocolFactory,
+        protocol_factory: Callable[[], _Protocol],
         path: str | bytes | os.PathLike[str] | None = None,
         *,
         ssl: Any = None,
@@ -175,7 +179,7 @@ class ServerMethods(Loop):
         server_hostname: str | None = None,
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
-    ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
+    ) -> tuple[asyncio.Transport, _Protocol]:
         """Connects to a Unix socket; as `asyncio`'s method of this name."""
         if server_hostname is not None and not ssl:
             raise ValueError("server_hostname is only meaningful with ssl")
@@ -227,7 +231,7 @@ def _bind_all(
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, True)
             # Only internet sockets can share a port.
             if reuse_port and family in (socket.AF_INET, socket.AF_INET6):
-                base_events._set_reuseport(sock)
+                base_events._set_reuseport(sock)  # type: ignore[attr-defined]
             if keep_alive:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, True)
             if family == socket.AF_INET6:

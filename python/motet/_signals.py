@@ -1,8 +1,8 @@
 """Signals: `add_signal_handler`, and waits that a signal interrupts.
 
-While a loop runs in the main thread, the interpreter writes the number of each signal that has a Python handler into a socket
-that the loop listens to (`signal.set_wakeup_fd`). So a signal ends the loop's wait even when the system gave it to another
-thread, and Ctrl-C is never late.
+While a loop runs in the main thread, the interpreter writes the number of each signal that has a Python
+handler into a socket that the loop listens to (`signal.set_wakeup_fd`). So a signal ends the loop's wait even
+when the system gave it to another thread, and Ctrl-C is never late.
 """
 
 import asyncio
@@ -14,23 +14,25 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVarTuple
 
-from ._motet import Loop
+from ._base import LoopBase
+
+_Arguments = TypeVarTuple("_Arguments")
 
 
 def _ignore(signum: int, frame: object) -> None:
     """Stands in as the Python handler: the loop hears of the signal by the wakeup descriptor."""
 
 
-class SignalMethods(Loop):
+class SignalMethods(LoopBase):
     """Signal handling of an event loop."""
 
     _signal_sockets: tuple[socket.socket, socket.socket] | None
     _signal_handlers: dict[int, tuple[Callable[..., object], tuple[Any, ...], contextvars.Context]]
 
     def _listen_to_signals(self) -> int | None:
-        """Makes signals wake this loop, in the main thread; returns the wakeup descriptor that was set before."""
+        """Makes signals wake this loop, in the main thread; returns the wakeup descriptor set before."""
         if threading.current_thread() is not threading.main_thread():
             return None
         if self._signal_sockets is None:
@@ -57,7 +59,9 @@ class SignalMethods(Loop):
                 callback, args, context = handler
                 self.call_soon(callback, *args, context=context)
 
-    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+    def add_signal_handler(
+        self, sig: int, callback: Callable[[*_Arguments], object], *args: *_Arguments
+    ) -> None:
         """Has `callback(*args)` called by the loop when the signal arrives. Only in the main thread."""
         if asyncio.iscoroutine(callback) or asyncio.iscoroutinefunction(callback):
             raise TypeError("coroutines cannot be used with add_signal_handler()")
@@ -100,7 +104,8 @@ class SignalMethods(Loop):
         if sys.is_finalizing():
             if self._signal_handlers:
                 warnings.warn(
-                    f"Closing the loop {self!r} on interpreter shutdown stage, skipping signal handlers removal",
+                    f"Closing the loop {self!r} on interpreter shutdown stage, "
+                    "skipping signal handlers removal",
                     ResourceWarning,
                     source=self,
                     stacklevel=2,

@@ -4,46 +4,56 @@ import asyncio
 import socket
 from asyncio import base_events
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
-from ._motet import Loop
+from ._base import LoopBase
 
-_Address = tuple[Any, ...] | str | bytes
+if TYPE_CHECKING:
+    from socket import _Address
+
+    from _typeshed import FileDescriptorLike
+
+_Result = TypeVar("_Result")
+_Arguments = TypeVarTuple("_Arguments")
 
 # A Unix socket whose server's queue is full refuses at once instead of going on in the background.
 _QUEUE_FULL_PAUSE = 0.005
 
 
-class SocketMethods(Loop):
+class SocketMethods(LoopBase):
     """Socket calls of an event loop. The sockets are the caller's and must not block."""
 
-    def _ensure_fd_no_transport(self, fd: Any) -> None:
+    def _ensure_fd_no_transport(self, fd: "FileDescriptorLike") -> None:
         transport = self._transport_of(_fileno(fd))
         if transport is not None and not transport.is_closing():
             raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
 
-    def add_reader(self, fd: Any, callback: Callable[..., object], *args: Any) -> None:
+    def add_reader(
+        self, fd: "FileDescriptorLike", callback: Callable[[*_Arguments], object], *args: *_Arguments
+    ) -> None:
         """Has `callback(*args)` called whenever the descriptor is readable."""
         self._ensure_fd_no_transport(fd)
         self._add_reader(_fileno(fd), callback, *args)
 
-    def remove_reader(self, fd: Any) -> bool:
+    def remove_reader(self, fd: "FileDescriptorLike") -> bool:
         """Stops calling the reader; returns whether there was one."""
         self._ensure_fd_no_transport(fd)
         return self._remove_reader(_fileno(fd))
 
-    def add_writer(self, fd: Any, callback: Callable[..., object], *args: Any) -> None:
+    def add_writer(
+        self, fd: "FileDescriptorLike", callback: Callable[[*_Arguments], object], *args: *_Arguments
+    ) -> None:
         """Has `callback(*args)` called whenever the descriptor is writable."""
         self._ensure_fd_no_transport(fd)
         self._add_writer(_fileno(fd), callback, *args)
 
-    def remove_writer(self, fd: Any) -> bool:
+    def remove_writer(self, fd: "FileDescriptorLike") -> bool:
         """Stops calling the writer; returns whether there was one."""
         self._ensure_fd_no_transport(fd)
         return self._remove_writer(_fileno(fd))
 
     def _check_socket(self, sock: socket.socket) -> None:
-        base_events._check_ssl_socket(sock)
+        base_events._check_ssl_socket(sock)  # type: ignore[attr-defined]
         if self.get_debug() and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")
 
@@ -51,7 +61,7 @@ class SocketMethods(Loop):
         """Receives at most `nbytes` bytes; empty at the end of the stream."""
         self._check_socket(sock)
         data = self._sock_receive(sock, nbytes)
-        return data if type(data) is bytes else await data
+        return data if isinstance(data, bytes) else await data
 
     async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
         """Receives into a writable buffer; returns the number of bytes."""
@@ -72,7 +82,7 @@ class SocketMethods(Loop):
         if waiting is not None:
             await waiting
 
-    async def sock_sendto(self, sock: socket.socket, data: Any, address: _Address) -> int:
+    async def sock_sendto(self, sock: socket.socket, data: Any, address: "_Address") -> int:
         """Sends a datagram to `address`; returns the number of bytes."""
         return await self._write(sock, sock.sendto, data, address)
 
@@ -82,7 +92,7 @@ class SocketMethods(Loop):
         connection.setblocking(False)
         return connection, address
 
-    async def sock_connect(self, sock: socket.socket, address: _Address) -> None:
+    async def sock_connect(self, sock: socket.socket, address: "_Address") -> None:
         """Connects to `address`; the host may be a name."""
         self._check_socket(sock)
         if sock.family in (socket.AF_INET, socket.AF_INET6):
@@ -105,14 +115,18 @@ class SocketMethods(Loop):
         if error:
             raise OSError(error, f"Connect call failed {address}")
 
-    async def _read(self, sock: socket.socket, method: Callable[..., Any], *args: Any) -> Any:
+    async def _read(
+        self, sock: socket.socket, method: Callable[[*_Arguments], _Result], *args: *_Arguments
+    ) -> _Result:
         self._check_socket(sock)
         try:
             return method(*args)
         except (BlockingIOError, InterruptedError):
             return await self._sock_retry_read(sock, method, *args)
 
-    async def _write(self, sock: socket.socket, method: Callable[..., Any], *args: Any) -> Any:
+    async def _write(
+        self, sock: socket.socket, method: Callable[[*_Arguments], _Result], *args: *_Arguments
+    ) -> _Result:
         self._check_socket(sock)
         try:
             return method(*args)
@@ -120,7 +134,7 @@ class SocketMethods(Loop):
             return await self._sock_retry_write(sock, method, *args)
 
 
-def _fileno(fd: Any) -> int:
+def _fileno(fd: "FileDescriptorLike") -> int:
     """The descriptor of a number or of an object with `fileno()`."""
     if not isinstance(fd, int):
         try:

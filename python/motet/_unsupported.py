@@ -2,11 +2,13 @@
 
 from typing import Any, NoReturn
 
-from ._motet import Loop
+from ._base import LoopBase
 
 
 def refuse(call: str, what: str) -> NoReturn:
-    raise NotImplementedError(f"loop.{call}: motet does not do {what} yet; run this program on asyncio's own loop")
+    raise NotImplementedError(
+        f"loop.{call}: motet does not do {what} yet; run this program on asyncio's own loop"
+    )
 
 
 def refuse_tls(method: str, ssl: Any) -> None:
@@ -14,7 +16,7 @@ def refuse_tls(method: str, ssl: Any) -> None:
         refuse(f"{method}(ssl=…)", "TLS")
 
 
-class UnsupportedMethods(Loop):
+class UnsupportedMethods(LoopBase):
     """Methods of an event loop that raise `NotImplementedError`."""
 
     async def start_tls(self, *args: Any, **kwargs: Any) -> NoReturn:

@@ -10,57 +10,43 @@ pub fn copy_current(py: Python<'_>) -> PyResult<Py<PyAny>> {
     unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent()).map(Bound::unbind) }
 }
 
-/// Keeps the context of the last callback entered, for the next may run in the same.
+/// A copy of a context.
+pub fn copy(context: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    // SAFETY: the function checks that it is given a context; a new reference or null with an exception set.
+    unsafe {
+        Bound::from_owned_ptr_or_err(context.py(), ffi::PyContext_Copy(context.as_ptr())).map(Bound::unbind)
+    }
+}
+
+/// A context that this thread has entered; left when dropped.
 ///
-/// Invariant: `entered` is the innermost context that this thread has entered since the keeper was made, or nothing has been
-/// entered. It is left before the loop waits and before the run ends.
-pub struct ContextKeeper<'py> {
-    py: Python<'py>,
-    entered: Option<Bound<'py, PyAny>>,
+/// It is left as soon as the callback has returned, before anything is dropped: a finaliser, or the exception handler that it
+/// calls, may want to enter the same context.
+#[must_use]
+pub struct Entered<'a, 'py>(&'a Bound<'py, PyAny>);
+
+/// Makes `context` the current one.
+///
+/// # Errors
+/// `RuntimeError` when another thread, or a caller further up, has entered it.
+#[inline]
+pub fn enter<'a, 'py>(context: &'a Bound<'py, PyAny>) -> PyResult<Entered<'a, 'py>> {
+    // SAFETY: a valid reference to a context: nothing else is kept under this name by handles and transports (checked where
+    // they come from Python).
+    if unsafe { ffi::PyContext_Enter(context.as_ptr()) } < 0 {
+        return Err(PyErr::fetch(context.py()));
+    }
+    Ok(Entered(context))
 }
 
-impl<'py> ContextKeeper<'py> {
-    pub fn new(py: Python<'py>) -> Self {
-        Self { py, entered: None }
-    }
-
-    /// Makes `context` the current one.
-    ///
-    /// # Errors
-    /// `RuntimeError` when another thread, or a caller further up, has entered it.
+impl Drop for Entered<'_, '_> {
     #[inline]
-    pub fn enter(&mut self, context: Bound<'py, PyAny>) -> PyResult<()> {
-        if let Some(entered) = &self.entered {
-            if entered.is(&context) {
-                return Ok(());
-            }
-            self.leave();
-        }
-        // SAFETY: a context; contexts are the only thing that handles and transports keep under this name (checked where they
-        // come from Python).
-        if unsafe { ffi::PyContext_Enter(context.as_ptr()) } < 0 {
-            return Err(PyErr::fetch(self.py));
-        }
-        self.entered = Some(context);
-        Ok(())
-    }
-
-    /// Leaves what is entered.
-    #[inline]
-    pub fn leave(&mut self) {
-        if let Some(entered) = self.entered.take() {
-            // SAFETY: the context that `enter` has entered on this thread. It fails only where a callback has left it or
-            // entered another and not left that: its own defect, which the exception below tells.
-            if unsafe { ffi::PyContext_Exit(entered.as_ptr()) } < 0 {
-                PyErr::fetch(self.py).write_unraisable(self.py, None);
-            }
-        }
-    }
-}
-
-impl Drop for ContextKeeper<'_> {
     fn drop(&mut self) {
-        self.leave();
+        // SAFETY: the context that `enter` has entered on this thread. It fails only where a callback has left it, or entered
+        // another and not left that: its own defect, which the exception below tells.
+        if unsafe { ffi::PyContext_Exit(self.0.as_ptr()) } < 0 {
+            PyErr::fetch(self.0.py()).write_unraisable(self.0.py(), None);
+        }
     }
 }
 

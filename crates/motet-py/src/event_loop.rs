@@ -24,8 +24,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Size of the buffer that reads land in before they become exact `bytes`: asyncio's and libuv's.
 pub const READ_BUFFER: usize = 256 * 1024;
-/// Handles kept for reuse, at most.
-const SPARE_HANDLES: usize = 4096;
+/// Handles kept for reuse while the loop is idle. A busy loop keeps all that it has used in one burst.
+const SPARE_HANDLES: usize = 1024;
 
 /// Who hears of a descriptor.
 pub enum Owner {
@@ -99,13 +99,14 @@ impl Books {
         table[index] = token;
     }
 
-    /// Keeps an empty handle for reuse; gives it back when there are enough.
-    pub fn keep_spare(&mut self, handle: Py<Handle>) -> Option<Py<Handle>> {
-        if self.spare.len() >= SPARE_HANDLES {
-            return Some(handle);
+    /// Gives back the handles that an idle loop does not keep.
+    pub fn surplus(&mut self) -> Vec<Py<Handle>> {
+        if self.spare.len() <= SPARE_HANDLES {
+            return Vec::new();
         }
-        self.spare.push(handle);
-        None
+        let surplus = self.spare.split_off(SPARE_HANDLES);
+        self.spare.shrink_to(SPARE_HANDLES);
+        surplus
     }
 }
 

@@ -3,7 +3,7 @@
 //! A handle's payload changes hands through one atomic word:
 //!
 //! ```text
-//!   PENDING ──take()──▶ DONE        the loop runs it
+//!   PENDING ──begin()─▶ DONE        the loop runs it
 //!      │  └──cancel()─▶ CANCELLED   any thread cancels it
 //!      └──look()──▶ LOOKING ──▶ PENDING
 //! ```
@@ -69,14 +69,14 @@ impl Payload {
 
     /// Drops everything at once. Dropping a `Py` would ask pyo3 each time whether this thread is attached.
     #[inline]
-    pub fn release(self, py: Python<'_>) {
-        drop(self.callback.map(|callback| callback.into_bound(py)));
-        drop(self.context.map(|context| context.into_bound(py)));
-        for argument in self.inline.into_iter().flatten() {
-            drop(argument.into_bound(py));
+    pub fn release(&mut self, py: Python<'_>) {
+        drop(self.callback.take().map(|callback| callback.into_bound(py)));
+        drop(self.context.take().map(|context| context.into_bound(py)));
+        for argument in &mut self.inline {
+            drop(argument.take().map(|argument| argument.into_bound(py)));
         }
-        drop(self.more.map(|more| more.into_bound(py)));
-        drop(self.event_loop.map(|event_loop| event_loop.into_bound(py)));
+        drop(self.more.take().map(|more| more.into_bound(py)));
+        drop(self.event_loop.take().map(|event_loop| event_loop.into_bound(py)));
     }
 
     /// Calls the callback.
@@ -131,7 +131,7 @@ impl Payload {
 /// A scheduled callback, as `asyncio.Handle`.
 ///
 /// Thread-safe: `cancel()` may be called from any thread.
-#[pyclass(frozen, subclass, weakref, module = "motet._motet")]
+#[pyclass(frozen, subclass, module = "motet._motet")]
 pub struct Handle {
     state: AtomicU8,
     payload: UnsafeCell<Payload>,
@@ -159,10 +159,15 @@ impl Handle {
         }
     }
 
-    /// Takes the payload for its one run; nothing when it was cancelled.
+    /// Begins the one run of the callback; nothing when it was cancelled. The caller empties the payload.
+    ///
+    /// # Safety
+    /// The payload is not used any more when the handle is filled again.
     #[inline]
-    pub fn take(&self) -> Option<Payload> {
-        self.leave_pending(DONE)
+    #[expect(clippy::mut_from_ref, reason = "the state word admits one")]
+    pub unsafe fn begin(&self) -> Option<&mut Payload> {
+        // SAFETY: this thread has moved the state out of PENDING, and the caller's word.
+        self.leave_pending(DONE).then(|| unsafe { &mut *self.payload.get() })
     }
 
     /// A copy of the payload, for a callback that is run more than once; nothing when it was cancelled.
@@ -171,13 +176,12 @@ impl Handle {
     }
 
     #[inline]
-    fn leave_pending(&self, to: u8) -> Option<Payload> {
+    fn leave_pending(&self, to: u8) -> bool {
         loop {
             match self.state.compare_exchange(PENDING, to, Ordering::Acquire, Ordering::Relaxed) {
-                // SAFETY: this thread has moved the state out of PENDING.
-                Ok(_) => return Some(std::mem::take(unsafe { &mut *self.payload.get() })),
+                Ok(_) => return true,
                 Err(LOOKING) => std::hint::spin_loop(),
-                Err(_) => return None,
+                Err(_) => return false,
             }
         }
     }
@@ -197,7 +201,7 @@ impl Handle {
     /// The caller holds the only reference to this handle.
     #[inline]
     pub unsafe fn refill(&self, payload: Payload) {
-        // SAFETY: nobody else can reach the handle. The old payload is the empty one that `take` has left, with nothing to drop.
+        // SAFETY: nobody else can reach the handle. The old payload is empty, with nothing to drop.
         unsafe { self.payload.get().write(payload) };
         self.state.store(PENDING, Ordering::Release);
     }
@@ -229,7 +233,8 @@ impl Handle {
 
     /// Cancels, and returns what was to be called if it was pending.
     pub fn cancel_pending(&self) -> Option<Payload> {
-        self.leave_pending(CANCELLED)
+        // SAFETY: this thread has moved the state out of PENDING.
+        self.leave_pending(CANCELLED).then(|| std::mem::take(unsafe { &mut *self.payload.get() }))
     }
 
     /// Shows the collector what a handle holds that only its loop holds.
@@ -247,7 +252,7 @@ impl Handle {
 impl Handle {
     /// Cancels the callback. It has no effect on one that has run or was cancelled.
     fn cancel(&self, py: Python<'_>) {
-        if let Some(payload) = self.cancel_pending() {
+        if let Some(mut payload) = self.cancel_pending() {
             payload.release(py);
         }
     }
@@ -298,7 +303,7 @@ fn hide_from_collector(handle: &Bound<'_, PyAny>) {
 }
 
 /// A callback scheduled for a time, as `asyncio.TimerHandle`. Ordered by that time.
-#[pyclass(frozen, extends = Handle, module = "motet._motet")]
+#[pyclass(frozen, extends = Handle, weakref, module = "motet._motet")]
 pub struct TimerHandle {
     when: f64,
     key: OnceLock<TimerKey>,
@@ -334,7 +339,7 @@ impl TimerHandle {
 impl TimerHandle {
     /// Cancels the callback. It has no effect on one that has run or was cancelled.
     fn cancel(this: &Bound<'_, Self>) {
-        let Some(payload) = this.as_super().get().cancel_pending() else { return };
+        let Some(mut payload) = this.as_super().get().cancel_pending() else { return };
         if let (Some(event_loop), Some(key)) = (&payload.event_loop, this.get().key.get()) {
             event_loop.get().cancel_timer(*key);
         }

@@ -1,11 +1,10 @@
 //! A server's listening socket: accepts what waits and makes the connections.
 
-use crate::call;
 use crate::event_loop::{Books, Loop, Owner};
 use crate::operation::descriptor_of;
-use crate::run::Runner;
 use crate::task::Task;
 use crate::transport;
+use crate::{call, context};
 use motet_reactor::Token;
 use motet_reactor::clock::{Clock, MonotonicClock};
 use motet_reactor::sys::{Interest, socket};
@@ -29,6 +28,8 @@ pub struct Listener {
     server: Option<Py<PyAny>>,
     backlog: usize,
     stopped: AtomicBool,
+    /// Where the server was started: connections run in copies of it.
+    context: Py<PyAny>,
 }
 
 #[pymethods]
@@ -36,6 +37,7 @@ impl Listener {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.socket)?;
         visit.call(&self.protocol_factory)?;
+        visit.call(&self.context)?;
         visit.call(&self.server)
     }
 }
@@ -56,6 +58,7 @@ pub fn start(
         server,
         backlog: backlog.max(1),
         stopped: AtomicBool::new(false),
+        context: context::copy_current(event_loop.py())?,
     };
     crate::watched::release(event_loop, descriptor)?;
     let mut owner = Some(Owner::Listener(Py::new(event_loop.py(), listener)?));
@@ -85,7 +88,7 @@ pub fn stop(event_loop: &Loop, descriptor: RawFd) -> PyResult<()> {
 }
 
 /// Accepts what waits, at most the backlog's number before others have a turn.
-pub fn accept(runner: &mut Runner<'_, '_>, listener: &Bound<'_, Listener>) -> PyResult<()> {
+pub fn accept(event_loop: &Bound<'_, Loop>, listener: &Bound<'_, Listener>) -> PyResult<()> {
     let py = listener.py();
     let this = listener.get();
     for _ in 0..this.backlog {
@@ -96,46 +99,51 @@ pub fn accept(runner: &mut Runner<'_, '_>, listener: &Bound<'_, Listener>) -> Py
         let descriptor = unsafe { BorrowedFd::borrow_raw(this.descriptor) };
         match socket::accept(descriptor) {
             Ok((accepted, peer)) => {
-                let event_loop = runner.event_loop.get();
                 event_loop
+                    .get()
                     .with("loop.run_forever()", |state| state.turn.statistics.connections_accepted += 1)?;
                 let peer = peer.and_then(|peer| peer.try_into().ok());
                 let server = this.server.as_ref();
-                let begun =
-                    transport::begin_accepted(runner, accepted, peer, this.protocol_factory.bind(py), server);
+                let (factory, context) = (this.protocol_factory.bind(py), this.context.bind(py));
+                let begun = transport::begin_accepted(event_loop, accepted, peer, factory, server, context);
                 if let Err(error) = begun {
-                    report(runner, listener, error, "Error on transport creation for incoming connection")?;
+                    report(
+                        event_loop,
+                        listener,
+                        error,
+                        "Error on transport creation for incoming connection",
+                    )?;
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(error) => return accept_failed(runner, listener, error),
+            Err(error) => return accept_failed(event_loop, listener, error),
         }
     }
     // More may wait, which no event will tell again.
-    runner.event_loop.get().push(Task::Accept(listener.clone().unbind()))
+    event_loop.get().push(Task::Accept(listener.clone().unbind()))
 }
 
 fn accept_failed(
-    runner: &mut Runner<'_, '_>,
+    event_loop: &Bound<'_, Loop>,
     listener: &Bound<'_, Listener>,
     error: io::Error,
 ) -> PyResult<()> {
     let code = Errno::from_io_error(&error);
     let out_of_resources = matches!(code, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM));
     if out_of_resources {
-        report(runner, listener, error.into(), "socket.accept() out of system resource")?;
+        report(event_loop, listener, error.into(), "socket.accept() out of system resource")?;
         let deadline = MonotonicClock.now() + RETRY_DELAY;
         let task = Task::Accept(listener.clone().unbind());
-        return runner.event_loop.get().with("loop.run_forever()", |state| {
+        return event_loop.get().with("loop.run_forever()", |state| {
             state.turn.schedule(deadline, task);
         });
     }
-    report(runner, listener, error.into(), "socket.accept() failed")
+    report(event_loop, listener, error.into(), "socket.accept() failed")
 }
 
 fn report(
-    runner: &mut Runner<'_, '_>,
+    event_loop: &Bound<'_, Loop>,
     listener: &Bound<'_, Listener>,
     error: PyErr,
     message: &str,
@@ -149,5 +157,5 @@ fn report(
     details.set_item("exception", error.into_value(py))?;
     let wrapper = py.import(intern!(py, "asyncio.trsock"))?.getattr(intern!(py, "TransportSocket"))?;
     details.set_item("socket", wrapper.call1((&listener.get().socket,))?)?;
-    runner.event_loop.call_method1(intern!(py, "call_exception_handler"), (details,)).map(drop)
+    event_loop.call_method1(intern!(py, "call_exception_handler"), (details,)).map(drop)
 }

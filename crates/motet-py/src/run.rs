@@ -4,11 +4,12 @@
 //! under it.
 
 use crate::call;
-use crate::context::ContextKeeper;
+use crate::context;
 use crate::event_loop::{Loop, Owner, READ_BUFFER, State, wrong_thread};
 use crate::handle::{Handle, Payload};
 use crate::listener::{self, Listener};
 use crate::task::Task;
+use crate::thread_bound::Claim;
 use crate::transport;
 use crate::watched;
 use motet_reactor::clock::{Clock, MonotonicClock};
@@ -21,23 +22,23 @@ use pyo3::types::{PyDict, PyList};
 use std::io;
 
 /// Who is told of an event.
-enum Target {
-    Transport(Py<PyAny>),
-    Listener(Py<Listener>),
+enum Target<'py> {
+    Transport(Bound<'py, PyAny>),
+    Listener(Bound<'py, Listener>),
     Watched(Token),
 }
 
 /// What runs needs at every step.
 pub struct Runner<'a, 'py> {
-    pub event_loop: &'a Bound<'py, Loop>,
-    pub keeper: ContextKeeper<'py>,
+    event_loop: &'a Bound<'py, Loop>,
+    claim: Claim<'a, State>,
 }
 
 /// Runs until `stop()`, `KeyboardInterrupt` or `SystemExit`.
 pub fn run(event_loop: &Bound<'_, Loop>) -> PyResult<()> {
     let inner = event_loop.get();
     inner.require_open()?;
-    let _claim = inner.state.claim().map_err(|_| wrong_thread("loop.run_forever()"))?;
+    let claim = inner.state.claim().map_err(|_| wrong_thread("loop.run_forever()"))?;
     let _watching = inner.watch.begin()?;
     inner.with("loop.run_forever()", |state| {
         if state.read_buffer.is_empty() {
@@ -45,7 +46,7 @@ pub fn run(event_loop: &Bound<'_, Loop>) -> PyResult<()> {
         }
         state.turn.begin(&MonotonicClock);
     })?;
-    let mut runner = Runner { event_loop, keeper: ContextKeeper::new(event_loop.py()) };
+    let mut runner = Runner { event_loop, claim };
     while runner.step()? {}
     Ok(())
 }
@@ -56,10 +57,10 @@ impl<'py> Runner<'_, 'py> {
         self.event_loop.py()
     }
 
-    /// Uses the loop's state; this thread holds the claim as long as the runner lives.
+    /// Uses the loop's state.
     #[inline]
     fn with<R>(&self, use_state: impl FnOnce(&mut State) -> R) -> R {
-        self.event_loop.get().state.with_mine(use_state).expect("the running thread holds the claim")
+        self.claim.with(use_state)
     }
 
     fn step(&mut self) -> PyResult<bool> {
@@ -80,7 +81,9 @@ impl<'py> Runner<'_, 'py> {
         let result = match task {
             Task::Callback(handle) => self.run_handle(handle),
             Task::Repeated(handle) => self.run_repeated(handle.bind(self.py())),
-            Task::Transport(transport, deferred) => transport::run_deferred(self, transport, deferred),
+            Task::Transport(transport, deferred) => {
+                transport::run_deferred(transport.bind(self.py()), deferred)
+            }
             Task::StartTimer(timer) => {
                 crate::schedule::start_sent_timer(self.event_loop.get(), timer.bind(self.py()))
             }
@@ -88,7 +91,7 @@ impl<'py> Runner<'_, 'py> {
                 self.event_loop.get().cancel_timer(key);
                 Ok(())
             }
-            Task::Accept(listener) => listener::accept(self, listener.bind(self.py())),
+            Task::Accept(listener) => listener::accept(self.event_loop, listener.bind(self.py())),
         };
         if watch.pulse.take_flag() {
             watch.pulse.finish(MonotonicClock.now());
@@ -100,14 +103,15 @@ impl<'py> Runner<'_, 'py> {
     fn run_handle(&mut self, handle: Py<Handle>) -> PyResult<()> {
         let py = self.py();
         let handle = handle.into_bound(py);
-        if let Some(mut payload) = handle.get().take() {
-            let result = self.call(&handle, &mut payload);
+        // SAFETY: the payload is used up before the handle can be filled again, which happens below or after the last reference
+        // to it is gone.
+        if let Some(payload) = unsafe { handle.get().begin() } {
+            let result = self.call(&handle, payload);
             payload.release(py);
             result?;
         }
         if Handle::is_reusable(&handle) {
-            let left = self.with(|state| state.keep_spare(handle.unbind()));
-            drop(left);
+            self.with(|state| state.spare.push(handle.unbind()));
         }
         Ok(())
     }
@@ -123,8 +127,9 @@ impl<'py> Runner<'_, 'py> {
     fn call(&mut self, handle: &Bound<'py, Handle>, payload: &mut Payload) -> PyResult<()> {
         let py = self.py();
         let began = self.event_loop.get().in_debug_mode().then(|| MonotonicClock.now());
-        let result = match payload.context.take() {
-            Some(context) => self.keeper.enter(context.into_bound(py)).and_then(|()| payload.call(py)),
+        let context = payload.context.take().map(|context| context.into_bound(py));
+        let result = match &context {
+            Some(context) => context::enter(context).and_then(|_entered| payload.call(py)),
             None => payload.call(py),
         };
         match result {
@@ -164,7 +169,7 @@ impl<'py> Runner<'_, 'py> {
         let mut result = Ok(());
         for transport in transports.drain(..) {
             // Each is tried even when an earlier one asks to end the run.
-            let flushed = transport::flush(self, transport.bind(py));
+            let flushed = transport::flush(transport.bind(py));
             result = result.and(flushed);
         }
         self.with(|state| {
@@ -177,7 +182,6 @@ impl<'py> Runner<'_, 'py> {
 
     fn poll(&mut self, wait: Wait) -> PyResult<()> {
         let py = self.py();
-        self.keeper.leave();
         let inner = self.event_loop.get();
         let pulse = &inner.watch.pulse;
         let look = |wait: Wait| {
@@ -189,6 +193,7 @@ impl<'py> Runner<'_, 'py> {
         let polled = match wait {
             Wait::Never => look(wait),
             _ => {
+                drop(self.with(|state| state.surplus()));
                 pulse.set_idle();
                 py.detach(|| look(wait))
             }
@@ -210,8 +215,8 @@ impl<'py> Runner<'_, 'py> {
             let watch = &self.event_loop.get().watch;
             watch.pulse.beat();
             let result = match target {
-                Target::Transport(transport) => transport::ready(self, transport.bind(py), readiness),
-                Target::Listener(listener) => listener::accept(self, listener.bind(py)),
+                Target::Transport(transport) => transport::ready(&transport, readiness),
+                Target::Listener(listener) => listener::accept(self.event_loop, &listener),
                 Target::Watched(token) => watched::ready(self.event_loop, token, readiness),
             };
             if watch.pulse.take_flag() {
@@ -223,11 +228,11 @@ impl<'py> Runner<'_, 'py> {
     }
 }
 
-fn next_target(py: Python<'_>, state: &mut State) -> Option<(Target, Readiness)> {
+fn next_target<'py>(py: Python<'py>, state: &mut State) -> Option<(Target<'py>, Readiness)> {
     let (event, owner) = state.reactor.as_mut()?.next_event()?;
     let target = match owner {
-        Owner::Transport(transport) => Target::Transport(transport.clone_ref(py)),
-        Owner::Listener(listener) => Target::Listener(listener.clone_ref(py)),
+        Owner::Transport(transport) => Target::Transport(transport.bind(py).clone()),
+        Owner::Listener(listener) => Target::Listener(listener.bind(py).clone()),
         Owner::Watched(_) => Target::Watched(event.token),
     };
     state.turn.statistics.callbacks += 1;

@@ -7,7 +7,8 @@
 //! Invariant: `value` is touched only while `owner` holds the token of the touching thread. `owner` goes from 0 to a token by
 //! compare-exchange (acquire) and back to 0 by a release store of that same thread.
 
-use std::cell::{BorrowMutError, RefCell};
+use std::cell::RefCell;
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A value bound to the thread that has claimed it.
@@ -25,13 +26,29 @@ unsafe impl<T: Send> Sync for ThreadBound<T> {}
 #[derive(Debug)]
 pub struct WrongThread;
 
-/// Gives the claim back when dropped.
-pub struct Claim<'a>(Option<&'a AtomicUsize>);
+/// The claim of the thread that made it, which it cannot leave. Gives it back when dropped, unless it lies within another.
+pub struct Claim<'a, T> {
+    bound: &'a ThreadBound<T>,
+    outermost: bool,
+    not_send: PhantomData<*const ()>,
+}
 
-impl Drop for Claim<'_> {
+impl<T> Claim<'_, T> {
+    /// Uses the value. `use_value` must not call into Python.
+    ///
+    /// # Panics
+    /// When `use_value` comes back here: a defect of this crate.
+    #[inline]
+    pub fn with<R>(&self, use_value: impl FnOnce(&mut T) -> R) -> R {
+        use_value(&mut self.bound.value.borrow_mut())
+    }
+}
+
+impl<T> Drop for Claim<'_, T> {
+    #[inline]
     fn drop(&mut self) {
-        if let Some(owner) = self.0 {
-            owner.store(0, Ordering::Release);
+        if self.outermost {
+            self.bound.owner.store(0, Ordering::Release);
         }
     }
 }
@@ -51,13 +68,14 @@ impl<T> ThreadBound<T> {
 
     /// Claims the value for this thread until the guard is dropped; a claim within a claim of the same thread is free.
     #[inline]
-    pub fn claim(&self) -> Result<Claim<'_>, WrongThread> {
+    pub fn claim(&self) -> Result<Claim<'_, T>, WrongThread> {
         let token = thread_token();
+        let claim = |outermost| Claim { bound: self, outermost, not_send: PhantomData };
         if self.owner.load(Ordering::Relaxed) == token {
-            return Ok(Claim(None));
+            return Ok(claim(false));
         }
         match self.owner.compare_exchange(0, token, Ordering::Acquire, Ordering::Relaxed) {
-            Ok(_) => Ok(Claim(Some(&self.owner))),
+            Ok(_) => Ok(claim(true)),
             Err(_) => Err(WrongThread),
         }
     }
@@ -68,8 +86,7 @@ impl<T> ThreadBound<T> {
     /// When `use_value` comes back here: a defect of this crate.
     #[inline]
     pub fn with<R>(&self, use_value: impl FnOnce(&mut T) -> R) -> Result<R, WrongThread> {
-        let _claim = self.claim()?;
-        Ok(use_value(&mut self.value.borrow_mut()))
+        Ok(self.claim()?.with(use_value))
     }
 
     /// Uses the value if this thread has claimed it and is not using it now.
@@ -95,11 +112,5 @@ impl<T> ThreadBound<T> {
     /// Takes exclusive access, for destruction.
     pub fn get_mut(&mut self) -> &mut T {
         self.value.get_mut()
-    }
-}
-
-impl From<BorrowMutError> for WrongThread {
-    fn from(_: BorrowMutError) -> Self {
-        Self
     }
 }

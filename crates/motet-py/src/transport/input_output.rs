@@ -1,8 +1,7 @@
 //! What the loop asks of a transport: to read, to send, to carry on.
 
 use super::{Connection, Deferred, Socket, Transport, apply, body, lifecycle};
-use crate::call;
-use crate::run::Runner;
+use crate::{call, context};
 use motet_reactor::stream::Sent;
 use motet_reactor::sys::{Readiness, socket};
 use pyo3::buffer::PyBuffer;
@@ -13,11 +12,7 @@ use pyo3::{IntoPyObjectExt, intern};
 use std::io;
 
 /// The descriptor is ready.
-pub fn ready(
-    runner: &mut Runner<'_, '_>,
-    transport: &Bound<'_, PyAny>,
-    readiness: Readiness,
-) -> PyResult<()> {
+pub fn ready(transport: &Bound<'_, PyAny>, readiness: Readiness) -> PyResult<()> {
     let this = body(transport.as_borrowed());
     let (context, has_queue) = this.with(|connection| {
         if readiness.readable {
@@ -26,12 +21,9 @@ pub fn ready(
         if readiness.writable {
             connection.stream.unblocked();
         }
-        let context = connection.context.as_ref().map(|context| context.clone_ref(transport.py()));
-        (context, readiness.writable && connection.stream.queued_bytes() > 0)
+        (connection.context(transport.py()), readiness.writable && connection.stream.queued_bytes() > 0)
     });
-    if let Some(context) = context {
-        runner.keeper.enter(context.into_bound(runner.py()))?;
-    }
+    let _entered = context.as_ref().map(context::enter).transpose()?;
     if has_queue {
         send_queue(this, transport)?;
     }
@@ -39,34 +31,25 @@ pub fn ready(
 }
 
 /// The end of a round in which the transport has collected data.
-pub fn flush(runner: &mut Runner<'_, '_>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+pub fn flush(transport: &Bound<'_, PyAny>) -> PyResult<()> {
     let this = body(transport.as_borrowed());
-    enter_context(runner, this, transport)?;
-    this.with(|connection| connection.stream.flush_begins());
+    let context = this.with(|connection| {
+        connection.stream.flush_begins();
+        connection.context(transport.py())
+    });
+    let _entered = context.as_ref().map(context::enter).transpose()?;
     send_queue(this, transport)
 }
 
 /// A step that was put off to this round.
-pub fn run_deferred(runner: &mut Runner<'_, '_>, transport: Py<PyAny>, deferred: Deferred) -> PyResult<()> {
-    let transport = transport.into_bound(runner.py());
+pub fn run_deferred(transport: &Bound<'_, PyAny>, deferred: Deferred) -> PyResult<()> {
     let this = body(transport.as_borrowed());
-    enter_context(runner, this, &transport)?;
+    let context = this.with(|connection| connection.context(transport.py()));
+    let _entered = context.as_ref().map(context::enter).transpose()?;
     match deferred {
-        Deferred::Begin(waiter) => lifecycle::begin(this, &transport, waiter),
-        Deferred::Read => read(this, &transport),
-        Deferred::Lost => lifecycle::connection_lost(this, &transport),
-    }
-}
-
-fn enter_context(
-    runner: &mut Runner<'_, '_>,
-    this: &Transport,
-    transport: &Bound<'_, PyAny>,
-) -> PyResult<()> {
-    let py = transport.py();
-    match this.with(|connection| connection.context.as_ref().map(|context| context.clone_ref(py))) {
-        Some(context) => runner.keeper.enter(context.into_bound(runner.py())),
-        None => Ok(()),
+        Deferred::Begin(waiter) => lifecycle::begin(this, transport, waiter),
+        Deferred::Read => read(this, transport),
+        Deferred::Lost => lifecycle::connection_lost(this, transport),
     }
 }
 
@@ -100,8 +83,8 @@ fn closed() -> io::Error {
 }
 
 /// How one read ended.
-enum Outcome {
-    Data(Py<PyBytes>),
+enum Outcome<'py> {
+    Data(Bound<'py, PyBytes>),
     Buffered(usize),
     End,
     Blocked,
@@ -114,12 +97,11 @@ fn read(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<()> {
         let next = this.with(|connection| {
             let wanted = connection.stream.wants_read();
             let protocol = connection.protocol.as_ref().filter(|_| wanted)?;
-            Some((protocol.clone_ref(py), connection.buffered))
+            Some((protocol.bind(py).clone(), connection.buffered))
         });
         let Some((protocol, buffered)) = next else { return Ok(()) };
-        let protocol = protocol.bind(py);
         let (outcome, filled) = if buffered {
-            match read_into_protocol(this, transport, protocol)? {
+            match read_into_protocol(this, transport, &protocol)? {
                 Some(result) => result,
                 None => return Ok(()),
             }
@@ -133,18 +115,18 @@ fn read(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<()> {
         };
         match outcome {
             Outcome::Data(data) => {
-                let result = call::method_with(protocol, intern!(py, "data_received"), data.bind(py));
+                let result = call::method_with(&protocol, intern!(py, "data_received"), data.as_any());
                 if let Err(error) = result {
                     lifecycle::protocol_failed(transport, error, "data_received")?;
                 }
             }
             Outcome::Buffered(count) => {
                 let count = count.into_bound_py_any(py)?;
-                if let Err(error) = call::method_with(protocol, intern!(py, "buffer_updated"), &count) {
+                if let Err(error) = call::method_with(&protocol, intern!(py, "buffer_updated"), &count) {
                     lifecycle::protocol_failed(transport, error, "buffer_updated")?;
                 }
             }
-            Outcome::End => return lifecycle::end_of_input(this, transport, protocol),
+            Outcome::End => return lifecycle::end_of_input(this, transport, &protocol),
             Outcome::Blocked => return Ok(()),
         }
         if filled {
@@ -157,7 +139,7 @@ fn read(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<()> {
 
 /// Reads into the loop's buffer and makes exact `bytes` of it. Also tells whether the buffer was filled.
 #[inline]
-fn read_bytes(this: &Transport, py: Python<'_>) -> PyResult<io::Result<(Outcome, bool)>> {
+fn read_bytes<'py>(this: &Transport, py: Python<'py>) -> PyResult<io::Result<(Outcome<'py>, bool)>> {
     this.event_loop.get().with("loop.run_forever()", |state| {
         this.with(|connection| {
             let Some(descriptor) = connection.socket.descriptor() else { return Err(closed()) };
@@ -168,10 +150,7 @@ fn read_bytes(this: &Transport, py: Python<'_>) -> PyResult<io::Result<(Outcome,
                     state.turn.statistics.bytes_received += count as u64;
                     connection.stream.received(count, capacity);
                     // Allocating bytes runs no Python code.
-                    Ok((
-                        Outcome::Data(PyBytes::new(py, &state.read_buffer[..count]).unbind()),
-                        count == capacity,
-                    ))
+                    Ok((Outcome::Data(PyBytes::new(py, &state.read_buffer[..count])), count == capacity))
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     connection.stream.drained();
@@ -184,11 +163,11 @@ fn read_bytes(this: &Transport, py: Python<'_>) -> PyResult<io::Result<(Outcome,
 }
 
 /// Reads into the protocol's own buffer. Nothing when that failed, which has been told.
-fn read_into_protocol(
+fn read_into_protocol<'py>(
     this: &Transport,
-    transport: &Bound<'_, PyAny>,
-    protocol: &Bound<'_, PyAny>,
-) -> PyResult<Option<(Outcome, bool)>> {
+    transport: &Bound<'py, PyAny>,
+    protocol: &Bound<'py, PyAny>,
+) -> PyResult<Option<(Outcome<'py>, bool)>> {
     let py = transport.py();
     let any_size = (-1).into_bound_py_any(py)?;
     let lent = call::method_with(protocol, intern!(py, "get_buffer"), &any_size).and_then(|buffer| {

@@ -2,7 +2,6 @@
 
 use super::{Connection, Deferred, Socket, TYPE, Transport, apply, body};
 use crate::event_loop::{Books, Loop, Owner};
-use crate::run::Runner;
 use crate::task::Task;
 use crate::{call, context, operation};
 use motet_reactor::Stream;
@@ -23,6 +22,7 @@ fn allocate<'py>(
     server: Option<Py<PyAny>>,
     extra: Option<Py<PyDict>>,
     peer: Option<SocketAddr>,
+    context: Py<PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = event_loop.py();
     if let Some(descriptor) = socket.descriptor() {
@@ -34,7 +34,7 @@ fn allocate<'py>(
         token: None,
         protocol: Some(protocol.clone().unbind()),
         buffered: is_buffered(protocol)?,
-        context: Some(context::copy_current(py)?),
+        context: Some(context),
         server,
         extra,
         peer,
@@ -84,7 +84,8 @@ pub fn connect<'py>(
     socket_object.setattr(intern!(py, "_io_refs"), uses + 1)?;
     let socket = Socket::Object(socket_object.clone().unbind(), descriptor);
     let attach = server.as_ref().map(|server| server.clone_ref(py));
-    let transport = allocate(event_loop, socket, protocol, server, Some(extra.unbind()), None)?;
+    let context = context::copy_current(py)?;
+    let transport = allocate(event_loop, socket, protocol, server, Some(extra.unbind()), None, context)?;
     if let Some(server) = attach {
         server.call_method1(py, intern!(py, "_attach"), (&transport,))?;
     } else {
@@ -96,28 +97,27 @@ pub fn connect<'py>(
     Ok(transport)
 }
 
-/// The transport of an accepted connection: tells the protocol at once and begins to read.
+/// The transport of an accepted connection: makes the protocol, tells it at once and begins to read; all in a context of the
+/// connection's own, a copy of `context`.
 pub fn begin_accepted(
-    runner: &mut Runner<'_, '_>,
+    event_loop: &Bound<'_, Loop>,
     accepted: OwnedFd,
     peer: Option<SocketAddr>,
     factory: &Bound<'_, PyAny>,
     server: Option<&Py<PyAny>>,
+    context: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
-    let py = factory.py();
-    let event_loop = runner.event_loop;
+    let py = event_loop.py();
+    let own = context::copy(context)?.into_bound(py);
+    let _entered = context::enter(&own)?;
     let protocol = factory.call0()?;
     let kept = server.map(|server| server.clone_ref(py));
-    let transport = allocate(event_loop, Socket::Descriptor(accepted), &protocol, kept, None, peer)?;
+    let context = own.clone().unbind();
+    let transport = allocate(event_loop, Socket::Descriptor(accepted), &protocol, kept, None, peer, context)?;
     if let Some(server) = server {
         server.call_method1(py, intern!(py, "_attach"), (&transport,))?;
     }
-    let this = body(transport.as_borrowed());
-    let own = this.with(|connection| connection.context.as_ref().map(|context| context.clone_ref(py)));
-    if let Some(own) = own {
-        runner.keeper.enter(own.into_bound(runner.py()))?;
-    }
-    begin(this, &transport, None)
+    begin(body(transport.as_borrowed()), &transport, None)
 }
 
 /// Tells the protocol of the connection, begins to read and resolves the waiter.

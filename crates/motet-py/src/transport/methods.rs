@@ -1,7 +1,7 @@
 //! What the program calls on a transport.
 
 use super::{TYPE, Transport, apply, body, extra_info, input_output, lifecycle};
-use crate::event_loop::wrong_thread;
+use crate::event_loop::{State, wrong_thread};
 use crate::heap_type::HeapType;
 use crate::method::{Arguments, fast_method};
 use crate::thread_bound::Claim;
@@ -79,7 +79,7 @@ getter!(protocol, |this: This<'_, '_>| body(this).protocol(this.py()).into_py_an
 
 /// The Rust part, with the loop claimed for the call.
 #[inline]
-fn claimed<'a>(this: This<'a, '_>, what: &str) -> PyResult<(&'a Transport, Claim<'a>)> {
+fn claimed<'a>(this: This<'a, '_>, what: &str) -> PyResult<(&'a Transport, Claim<'a, State>)> {
     let transport = body(this);
     match transport.event_loop.get().state.claim() {
         Ok(claim) => Ok((transport, claim)),

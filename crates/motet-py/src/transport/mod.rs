@@ -88,6 +88,12 @@ struct Connection {
     error: Option<Py<PyAny>>,
 }
 
+impl Connection {
+    fn context<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.context.as_ref().map(|context| context.bind(py).clone())
+    }
+}
+
 /// The Rust part of a transport.
 ///
 /// Invariant: `connection` is borrowed only by a thread that holds the claim of `event_loop`'s state, and never across a call into
