@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import warnings
 from collections.abc import Callable, Coroutine
 from contextlib import closing
 from typing import Any
@@ -57,20 +56,28 @@ def test_running_within_a_run_is_an_error(make_loop: MakeLoop) -> None:
         async def main() -> list[str]:
             texts = []
             for runner in (loop, other):
-                coroutine = nothing()
-                for call in (runner.run_forever, lambda runner=runner: runner.run_until_complete(coroutine)):
-                    with pytest.raises(RuntimeError) as raised:
-                        call()
-                    texts.append(str(raised.value))
-                coroutine.close()
+                with pytest.raises(RuntimeError) as raised:
+                    runner.run_until_complete(runner.create_future())
+                texts.append(str(raised.value))
             return texts
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            texts = loop.run_until_complete(main())
-    assert texts == ["This event loop is already running"] * 2 + [
-        "Cannot run the event loop while another loop is running"
-    ] * 2
+        assert loop.run_until_complete(main()) == [
+            "This event loop is already running",
+            "Cannot run the event loop while another loop is running",
+        ]
+
+
+def test_a_refused_run_leaves_the_running_one_alone() -> None:
+    with closing(motet.new_event_loop()) as loop, closing(motet.new_event_loop()) as other:
+
+        async def main() -> bool:
+            for runner in (loop, other):
+                with pytest.raises(RuntimeError):
+                    runner.run_forever()
+            await asyncio.sleep(0.001)
+            return asyncio.get_running_loop() is loop
+
+        assert loop.run_until_complete(main())
 
 
 def test_a_running_loop_cannot_be_closed(make_loop: MakeLoop) -> None:

@@ -18,14 +18,12 @@ from ._unsupported import refuse_tls
 _Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
 _ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 
-# Servers before Python 3.13 do not know their connections.
-_KNOWS_CLIENTS = sys.version_info >= (3, 13)
-
 
 class Server(base_events.Server):
     """A server of motet's loop: `asyncio.Server`, with `close_clients` and `abort_clients` on any Python."""
 
-    if not _KNOWS_CLIENTS:
+    # Later ones know their connections.
+    if sys.version_info < (3, 13):
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
@@ -146,7 +144,7 @@ class ServerMethods(LoopBase):
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
         start_serving: bool = True,
-        cleanup_socket: bool = _KNOWS_CLIENTS,
+        cleanup_socket: bool = sys.version_info >= (3, 13),
     ) -> Server:
         """Makes a server on a Unix socket.
 

@@ -135,8 +135,15 @@ impl Payload {
 pub struct Handle {
     state: AtomicU8,
     payload: UnsafeCell<Payload>,
-    /// Where it was scheduled, in debug mode: a list of frames, or nothing.
-    source_traceback: OnceLock<Py<PyAny>>,
+    notes: OnceLock<Box<Notes>>,
+}
+
+/// What is asked of a handle after its run.
+struct Notes {
+    /// Where it was scheduled, in debug mode: a list of frames.
+    source_traceback: Option<Py<PyAny>>,
+    /// Where it ran, in debug mode and when it failed.
+    context: Option<Py<PyAny>>,
 }
 
 // SAFETY: see the module's invariant: the state word hands the payload from thread to thread.
@@ -152,11 +159,7 @@ impl Handle {
     }
 
     fn new(payload: Payload) -> Self {
-        Self {
-            state: AtomicU8::new(PENDING),
-            payload: UnsafeCell::new(payload),
-            source_traceback: OnceLock::new(),
-        }
+        Self { state: AtomicU8::new(PENDING), payload: UnsafeCell::new(payload), notes: OnceLock::new() }
     }
 
     /// Begins the one run of the callback; nothing when it was cancelled. The caller empties the payload.
@@ -218,13 +221,21 @@ impl Handle {
             let unique = ffi::PyUnstable_Object_IsUniquelyReferenced(this.as_ptr()) == 1;
             unique
                 && ffi::Py_TYPE(this.as_ptr()) == Self::type_object_raw(this.py())
-                && this.get().source_traceback.get().is_none()
+                && this.get().notes.get().is_none()
         }
     }
 
-    pub fn set_source_traceback(&self, frames: Py<PyAny>) {
-        // Set once, by the call that makes the handle.
-        let _ = self.source_traceback.set(frames);
+    /// Notes where it was scheduled.
+    pub fn note_origin(&self, py: Python<'_>, frames: Py<PyAny>) {
+        let context = self.get_context(py);
+        // The first note of a handle that has just been made.
+        let _ = self.notes.set(Box::new(Notes { source_traceback: Some(frames), context }));
+    }
+
+    /// Notes where it ran, for the exception handler.
+    pub fn note_context(&self, context: Option<Py<PyAny>>) {
+        // Debug mode has noted it already.
+        let _ = self.notes.set(Box::new(Notes { source_traceback: None, context }));
     }
 
     pub fn is_cancelled(&self) -> bool {
@@ -262,9 +273,14 @@ impl Handle {
         self.is_cancelled()
     }
 
-    /// The context that the callback runs in, or None when it has run or was cancelled.
+    /// The context that the callback runs in, or has failed in; None when it has run or was cancelled.
     fn get_context(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.look(|payload| payload.context.as_ref().map(|context| context.clone_ref(py))).flatten()
+        match self.notes.get() {
+            Some(notes) => notes.context.as_ref().map(|context| context.clone_ref(py)),
+            None => {
+                self.look(|payload| payload.context.as_ref().map(|context| context.clone_ref(py))).flatten()
+            }
+        }
     }
 
     /// The callback, or None when it has run or was cancelled.
@@ -282,7 +298,7 @@ impl Handle {
     /// Where the callback was scheduled: a list of frames in debug mode, else None.
     #[getter]
     fn _source_traceback(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.source_traceback.get().map(|frames| frames.clone_ref(py))
+        self.notes.get()?.source_traceback.as_ref().map(|frames| frames.clone_ref(py))
     }
 
     #[getter]

@@ -127,7 +127,7 @@ impl<'py> Runner<'_, 'py> {
     fn call(&mut self, handle: &Bound<'py, Handle>, payload: &mut Payload) -> PyResult<()> {
         let py = self.py();
         let began = self.event_loop.get().in_debug_mode().then(|| MonotonicClock.now());
-        let context = payload.context.take().map(|context| context.into_bound(py));
+        let context = payload.context.as_ref().map(|context| context.bind(py).clone());
         let result = match &context {
             Some(context) => context::enter(context).and_then(|_entered| payload.call(py)),
             None => payload.call(py),
@@ -151,6 +151,7 @@ impl<'py> Runner<'_, 'py> {
         let py = self.py();
         let callback = payload.callback.as_ref();
         if let Some(error) = error {
+            handle.get().note_context(payload.context.as_ref().map(|context| context.clone_ref(py)));
             let arguments = (handle, callback, payload.arguments(py)?, error.into_value(py));
             self.event_loop.call_method1(intern!(py, "_callback_failed"), arguments)?;
         }

@@ -92,7 +92,7 @@ fn check_in_debug_mode(
 #[cold]
 fn note_origin(py: Python<'_>, handle: &Handle) -> PyResult<()> {
     let frames = py.import(intern!(py, "motet._handles"))?.call_method0(intern!(py, "origin"))?;
-    handle.set_source_traceback(frames.unbind());
+    handle.note_origin(py, frames.unbind());
     Ok(())
 }
 
