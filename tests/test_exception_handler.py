@@ -179,7 +179,7 @@ def test_flow_control_that_fails_is_reported_and_nothing_is_lost(make_loop: Make
     assert [type(report["exception"]) for report in reports] == [OnPurposeError]
 
 
-def test_a_factory_that_fails_is_reported_and_the_server_goes_on(make_loop: MakeLoop) -> None:
+def test_a_factory_that_fails_is_reported_and_the_server_goes_on() -> None:
     made: list[int] = []
 
     def factory() -> asyncio.Protocol:
@@ -197,7 +197,7 @@ def test_a_factory_that_fails_is_reported_and_the_server_goes_on(make_loop: Make
         server.close()
         await server.wait_closed()
 
-    with closing(make_loop()) as loop:
+    with closing(motet.new_event_loop()) as loop:
         reports = record(loop)
         loop.run_until_complete(main(loop))
     assert len(made) == 2
@@ -205,9 +205,9 @@ def test_a_factory_that_fails_is_reported_and_the_server_goes_on(make_loop: Make
     assert "transport creation" in reports[0]["message"]
 
 
-def test_a_failing_reader_is_reported_and_called_again() -> None:
+def test_a_failing_reader_is_reported_and_called_again(make_loop: MakeLoop) -> None:
     here, there = socket.socketpair()
-    with here, there, closing(motet.new_event_loop()) as loop:
+    with here, there, closing(make_loop()) as loop:
         reports = record(loop)
         there.send(b"x")
         loop.add_reader(here, fail)

@@ -51,6 +51,7 @@ def test_a_wrong_expectation_is_found(cache: Path, tmp_path: Path) -> None:
 
 
 def test_the_stub_describes_the_compiled_module(cache: Path) -> None:
-    result = check("mypy.stubtest", "motet._motet", "--mypy-config-file", "pyproject.toml", cache=cache)
+    allowlist = str(HERE / "stubtest-allowlist.txt")
+    result = check("mypy.stubtest", "motet", "--allowlist", allowlist, cache=cache)
     assert (result.returncode, result.stderr) == (0, ""), result.stdout
-    assert "no issues found in 1 module" in result.stdout
+    assert "no issues found" in result.stdout

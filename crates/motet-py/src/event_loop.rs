@@ -24,8 +24,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Size of the buffer that reads land in before they become exact `bytes`: asyncio's and libuv's.
 pub const READ_BUFFER: usize = 256 * 1024;
-/// Handles kept for reuse while the loop is idle. A busy loop keeps all that it has used in one burst.
+/// Handles kept for reuse by the loop's thread while the loop is idle. A busy loop keeps all that it has used in one burst.
 const SPARE_HANDLES: usize = 1024;
+/// Handles kept for reuse by other threads.
+const SHARED_SPARE_HANDLES: usize = 4096;
 
 /// Who hears of a descriptor.
 pub enum Owner {
@@ -116,6 +118,8 @@ pub struct Loop {
     pub state: ThreadBound<State>,
     inbox: Sender<Task>,
     waker: Waker,
+    /// Empty handles for other threads, whose own would come back to the loop's thread only.
+    shared_spare: Mutex<Vec<Py<Handle>>>,
     closed: AtomicBool,
     debug: AtomicBool,
     stopping: AtomicBool,
@@ -187,6 +191,20 @@ impl Loop {
         }
     }
 
+    /// An empty handle that nobody else holds, for a thread that does not run the loop.
+    pub fn take_shared_spare(&self) -> Option<Py<Handle>> {
+        self.shared_spare.try_lock().ok()?.pop()
+    }
+
+    /// Keeps what an idle loop has too many of for other threads; what comes back is for the caller to drop.
+    pub fn share_spare(&self, mut surplus: Vec<Py<Handle>>) -> Vec<Py<Handle>> {
+        if let Ok(mut shared) = self.shared_spare.try_lock() {
+            let room = SHARED_SPARE_HANDLES.saturating_sub(shared.len()).min(surplus.len());
+            shared.extend(surplus.drain(..room));
+        }
+        surplus
+    }
+
     /// Runs `task` in a later round. Order is kept between what this thread and others send.
     #[inline]
     pub fn push(&self, task: Task) -> PyResult<()> {
@@ -239,6 +257,7 @@ impl Loop {
             }),
             inbox: sender,
             waker,
+            shared_spare: Mutex::default(),
             closed: AtomicBool::new(false),
             debug: AtomicBool::new(false),
             stopping: AtomicBool::new(false),

@@ -131,7 +131,7 @@ impl Payload {
 /// A scheduled callback, as `asyncio.Handle`.
 ///
 /// Thread-safe: `cancel()` may be called from any thread.
-#[pyclass(frozen, subclass, module = "motet._motet")]
+#[pyclass(frozen, subclass, weakref, module = "motet._motet")]
 pub struct Handle {
     state: AtomicU8,
     payload: UnsafeCell<Payload>,
@@ -209,18 +209,22 @@ impl Handle {
         self.state.store(PENDING, Ordering::Release);
     }
 
-    /// Whether this handle may be filled again: it is a plain one, and the reference in hand is the only one.
+    /// Whether this handle may be filled again: it is a plain one, the reference in hand is the only one, and there is no weak one.
     #[inline]
     pub fn is_reusable(this: &Bound<'_, Self>) -> bool {
-        // SAFETY: reads the reference count and the type of a valid reference. Under the GIL nobody else can add a reference
-        // meanwhile; free-threaded builds ask the interpreter.
+        // SAFETY: reads the reference count, the type and the list of weak references of a valid object of a class that has one.
+        // Under the GIL nobody else can add a reference meanwhile; free-threaded builds ask the interpreter.
         unsafe {
+            let object = this.as_ptr();
             #[cfg(not(Py_GIL_DISABLED))]
-            let unique = ffi::Py_REFCNT(this.as_ptr()) == 1;
+            let unique = ffi::Py_REFCNT(object) == 1;
             #[cfg(Py_GIL_DISABLED)]
-            let unique = ffi::PyUnstable_Object_IsUniquelyReferenced(this.as_ptr()) == 1;
+            let unique = ffi::PyUnstable_Object_IsUniquelyReferenced(object) == 1;
+            let class = ffi::Py_TYPE(object);
+            let weak = object.byte_offset((*class).tp_weaklistoffset).cast::<*mut ffi::PyObject>();
             unique
-                && ffi::Py_TYPE(this.as_ptr()) == Self::type_object_raw(this.py())
+                && class == Self::type_object_raw(this.py())
+                && (*weak).is_null()
                 && this.get().notes.get().is_none()
         }
     }
@@ -319,7 +323,7 @@ fn hide_from_collector(handle: &Bound<'_, PyAny>) {
 }
 
 /// A callback scheduled for a time, as `asyncio.TimerHandle`. Ordered by that time.
-#[pyclass(frozen, extends = Handle, weakref, module = "motet._motet")]
+#[pyclass(frozen, extends = Handle, module = "motet._motet")]
 pub struct TimerHandle {
     when: f64,
     key: OnceLock<TimerKey>,

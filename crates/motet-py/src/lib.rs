@@ -9,6 +9,7 @@
 
 #![allow(unreachable_pub, reason = "a cdylib exports nothing but the module")]
 
+mod bulk;
 mod call;
 mod context;
 mod event_loop;

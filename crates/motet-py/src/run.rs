@@ -194,7 +194,7 @@ impl<'py> Runner<'_, 'py> {
         let polled = match wait {
             Wait::Never => look(wait),
             _ => {
-                drop(self.with(|state| state.surplus()));
+                drop(inner.share_spare(self.with(|state| state.surplus())));
                 pulse.set_idle();
                 py.detach(|| look(wait))
             }

@@ -69,7 +69,16 @@ fn push_callback(event_loop: &Loop, py: Python<'_>, payload: Payload) -> PyResul
     if let Ok(Some(handle)) = reused {
         return Ok(handle.into_any());
     }
-    let handle = Handle::create(py, payload.unwrap_or_default())?;
+    let payload = payload.unwrap_or_default();
+    let shared = if reused.is_err() { event_loop.take_shared_spare() } else { None };
+    let handle = match shared {
+        Some(spare) => {
+            // SAFETY: only handles whose last reference the loop held are shared.
+            unsafe { spare.get().refill(payload) };
+            spare.into_bound(py)
+        }
+        None => Handle::create(py, payload)?,
+    };
     event_loop.push(Task::Callback(handle.clone().unbind()))?;
     Ok(handle.into_any().unbind())
 }

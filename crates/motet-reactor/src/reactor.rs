@@ -5,6 +5,7 @@
 
 use crate::descriptors::{Descriptors, Token};
 use crate::sys::{Descriptor, Events, Interest, Poller, Readiness, Waker};
+use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ const EVENTS_PER_WAIT: usize = 1024;
 pub struct Reactor<O> {
     poller: Poller,
     events: Events,
-    pending: Vec<Event>,
+    pending: VecDeque<Event>,
     descriptors: Descriptors<O>,
     rearm: Vec<(Token, Interest)>,
     process: u32,
@@ -42,7 +43,7 @@ impl<O> Reactor<O> {
         let reactor = Self {
             poller,
             events: Events::with_capacity(EVENTS_PER_WAIT),
-            pending: Vec::new(),
+            pending: VecDeque::new(),
             descriptors: Descriptors::default(),
             rearm: Vec::new(),
             process: std::process::id(),
@@ -93,7 +94,8 @@ impl<O> Reactor<O> {
     }
 
     /// Waits for events, at most for `timeout` (`None`: without an end), and returns how many there are; fetch them with
-    /// [`Reactor::next_event`].
+    /// [`Reactor::next_event`]. Those that were not fetched after the last wait come first, and then there is no waiting: no
+    /// poller would tell them again.
     ///
     /// # Errors
     /// `Interrupted` when a signal arrived; the system's otherwise.
@@ -104,19 +106,19 @@ impl<O> Reactor<O> {
             let _ = self.reregister(token, interest);
         }
         self.rearm.clear();
+        let timeout = if self.pending.is_empty() { timeout } else { Some(Duration::ZERO) };
         self.poller.wait(&mut self.events, timeout)?;
-        self.pending.clear();
         let pending = &mut self.pending;
-        self.events
-            .for_each(|bits, readiness| pending.push(Event { token: Token::from_bits(bits), readiness }));
-        self.pending.reverse();
+        self.events.for_each(|bits, readiness| {
+            pending.push_back(Event { token: Token::from_bits(bits), readiness })
+        });
         Ok(self.pending.len())
     }
 
-    /// The next event of the last wait whose registration still stands, with its owner.
+    /// The next event whose registration still stands, with its owner.
     pub fn next_event(&mut self) -> Option<(Event, &mut O)> {
         loop {
-            let event = self.pending.pop()?;
+            let event = self.pending.pop_front()?;
             if self.descriptors.get(event.token).is_some() {
                 return self.descriptors.get_mut(event.token).map(|(_, owner)| (event, owner));
             }

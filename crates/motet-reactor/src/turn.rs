@@ -93,6 +93,8 @@ pub struct Turn<T> {
     phase: Phase,
     flush: bool,
     since_poll: u32,
+    /// The clock is looked at when `since_poll` gets here.
+    next_look: u32,
     last_poll: u64,
     /// The counters; the driver adds those that the turn cannot see.
     pub statistics: Statistics,
@@ -108,6 +110,7 @@ impl<T> Turn<T> {
             phase: Phase::MustPoll,
             flush: false,
             since_poll: 0,
+            next_look: CLOCK_EVERY,
             last_poll: 0,
             statistics: Statistics::default(),
         }
@@ -115,6 +118,8 @@ impl<T> Turn<T> {
 
     /// The loop begins to run: the first step is a poll, so that even a run that is stopped at once looks at I/O.
     pub fn begin(&mut self, clock: &impl Clock) {
+        // A run that ended in the middle of a wait has left the inbox parked.
+        self.inbox.woke();
         self.phase = Phase::MustPoll;
         self.last_poll = clock.now();
     }
@@ -186,10 +191,15 @@ impl<T> Turn<T> {
         self.phase = Phase::Round(self.ready.len());
     }
 
-    fn cap_reached(&self, clock: &impl Clock) -> bool {
-        self.since_poll >= COUNT_CAP
-            || (self.since_poll.is_multiple_of(CLOCK_EVERY)
-                && clock.now().saturating_sub(self.last_poll) >= TIME_CAP)
+    fn cap_reached(&mut self, clock: &impl Clock) -> bool {
+        if self.since_poll >= COUNT_CAP {
+            return true;
+        }
+        if self.since_poll < self.next_look {
+            return false;
+        }
+        self.next_look = self.since_poll + CLOCK_EVERY;
+        clock.now().saturating_sub(self.last_poll) >= TIME_CAP
     }
 
     fn begin_poll(&mut self, stopping: bool, clock: &impl Clock) -> Step<T> {
@@ -220,6 +230,7 @@ impl<T> Turn<T> {
         }
         self.last_poll = now;
         self.since_poll = 0;
+        self.next_look = CLOCK_EVERY;
         self.statistics.polls += 1;
         self.collect_inbox();
         while let Some((_, task)) = self.timers.pop_due(now) {

@@ -1,7 +1,7 @@
 //! What the loop asks of a transport: to read, to send, to carry on.
 
 use super::{Connection, Deferred, Socket, Transport, apply, body, lifecycle};
-use crate::{call, context};
+use crate::{bulk, call, context};
 use motet_reactor::stream::Sent;
 use motet_reactor::sys::{Readiness, socket};
 use pyo3::buffer::PyBuffer;
@@ -137,29 +137,37 @@ fn read(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<()> {
     }
 }
 
-/// Reads into the loop's buffer and makes exact `bytes` of it. Also tells whether the buffer was filled.
+/// Reads into exact `bytes`. Also tells whether the read was as long as it could be.
 #[inline]
 fn read_bytes<'py>(this: &Transport, py: Python<'py>) -> PyResult<io::Result<(Outcome<'py>, bool)>> {
     this.event_loop.get().with("loop.run_forever()", |state| {
         this.with(|connection| {
-            let Some(descriptor) = connection.socket.descriptor() else { return Err(closed()) };
+            let Some(descriptor) = connection.socket.descriptor() else { return Ok(Err(closed())) };
             let capacity = state.read_buffer.len();
-            match socket::receive(descriptor, &mut state.read_buffer) {
-                Ok(0) => Ok((Outcome::End, false)),
-                Ok(count) => {
-                    state.turn.statistics.bytes_received += count as u64;
-                    connection.stream.received(count, capacity);
-                    // Allocating bytes runs no Python code.
-                    Ok((Outcome::Data(PyBytes::new(py, &state.read_buffer[..count])), count == capacity))
-                }
+            // Allocating bytes runs no Python code.
+            let received = if connection.stream.last_read_was_full() {
+                bulk::receive(py, descriptor, capacity)?
+            } else {
+                socket::receive(descriptor, &mut state.read_buffer)
+                    .map(|count| PyBytes::new(py, &state.read_buffer[..count]))
+            };
+            Ok(match received {
+                Ok(data) => match data.as_bytes().len() {
+                    0 => Ok((Outcome::End, false)),
+                    count => {
+                        state.turn.statistics.bytes_received += count as u64;
+                        connection.stream.received(count, capacity);
+                        Ok((Outcome::Data(data), count == capacity))
+                    }
+                },
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     connection.stream.drained();
                     Ok((Outcome::Blocked, false))
                 }
                 Err(error) => Err(error),
-            }
+            })
         })
-    })
+    })?
 }
 
 /// Reads into the protocol's own buffer. Nothing when that failed, which has been told.

@@ -99,6 +99,7 @@ impl Flags {
     const PROTOCOL_PAUSED: u16 = 1 << 8;
     const BLOCKED: u16 = 1 << 9;
     const FLUSH_REQUESTED: u16 = 1 << 10;
+    const FULL_READ: u16 = 1 << 11;
 
     fn has(self, bit: u16) -> bool {
         self.0 & bit != 0
@@ -160,9 +161,15 @@ impl<B: AsRef<[u8]>> Stream<B> {
     /// A read returned `count` of at most `capacity` bytes (`count` > 0). A short read has drained the stream, so that the next
     /// data makes a new event, unless the peer's end has been told already: then the end is still to be read.
     pub fn received(&mut self, count: usize, capacity: usize) {
+        self.flags.set(Flags::FULL_READ, count == capacity);
         if count < capacity && !self.flags.has(Flags::HANGUP) {
             self.flags.set(Flags::READABLE, false);
         }
+    }
+
+    /// Whether the last read was as long as it could be: the peer sends much.
+    pub fn last_read_was_full(&self) -> bool {
+        self.flags.has(Flags::FULL_READ)
     }
 
     /// A read would have blocked.
@@ -234,6 +241,11 @@ impl<B: AsRef<[u8]>> Stream<B> {
         self.over_high_water()
     }
 
+    /// Queues a piece for the [`Stream::send_queued`] that follows at once; only what that leaves counts against the water marks.
+    pub fn stage(&mut self, piece: B) {
+        self.queue.push(piece, 0);
+    }
+
     /// A send found no room: the queue waits for the poller, not for the end of the round.
     pub fn blocked(&mut self) {
         self.flags.set(Flags::BLOCKED, true);
@@ -266,6 +278,9 @@ impl<B: AsRef<[u8]>> Stream<B> {
         &mut self,
         mut send: impl FnMut(&[std::io::IoSlice<'_>]) -> Result<Sent, E>,
     ) -> Result<Actions, E> {
+        if self.queue.is_empty() {
+            return Ok(Actions::NONE);
+        }
         while !self.queue.is_empty() && !self.flags.has(Flags::LOST) {
             let offered = self.queue.with_pieces(|pieces| {
                 let length = pieces.iter().map(|piece| piece.len()).sum::<usize>();
@@ -285,7 +300,7 @@ impl<B: AsRef<[u8]>> Stream<B> {
                 }
             }
         }
-        Ok(self.under_low_water() | self.after_drain())
+        Ok(self.over_high_water() | self.under_low_water() | self.after_drain())
     }
 
     fn after_drain(&mut self) -> Actions {

@@ -5,7 +5,7 @@
 //! - `Poller`: `new`, `register`, `reregister`, `deregister`, `wait`, `waker`. Registrations are edge-triggered: a change of
 //!   readiness is told once, and a registration or re-registration tells the readiness of that moment.
 //! - `Waker`: `wake`, from any thread: makes the current or the next `wait` return.
-//! - `Events`: the buffer that `wait` fills, read through `Events::get`.
+//! - `Events`: the buffer that `wait` fills, read through `Events::for_each`.
 //!
 //! `readiness.rs` is the backend for every system that mio knows (epoll, kqueue, …). `stub.rs` compiles anywhere and
 //! refuses at run time; `--cfg motet_stub` selects it, to prove that nothing outside `sys` depends on a system.

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 const WAKE: mio::Token = mio::Token(usize::MAX);
 
+const _: () = assert!(usize::BITS >= u64::BITS, "mio's tokens are too small for a slot and its generation");
+
 /// An epoll or kqueue instance.
 #[derive(Debug)]
 pub struct Poller(mio::Poll);

@@ -1,0 +1,47 @@
+//! Large reads straight into the `bytes` that the program gets.
+//!
+//! A small read goes through the loop's buffer, because its length is known only afterwards and copying it costs less than
+//! shrinking an object. A connection whose last read has filled that buffer is sending much: then the copy is the dearer part.
+
+use motet_reactor::sys::socket;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
+
+unsafe extern "C" {
+    /// Part of the interpreter's documented interface, left out of pyo3's.
+    fn _PyBytes_Resize(bytes: *mut *mut ffi::PyObject, size: ffi::Py_ssize_t) -> std::ffi::c_int;
+}
+
+/// Receives at most `capacity` bytes into a new object of exactly the length received.
+pub fn receive<'py>(
+    py: Python<'py>,
+    descriptor: BorrowedFd<'_>,
+    capacity: usize,
+) -> PyResult<io::Result<Bound<'py, PyBytes>>> {
+    // SAFETY: an object of this size with unwritten contents, which nobody else has seen; null with an exception set otherwise.
+    let object = unsafe {
+        let object = ffi::PyBytes_FromStringAndSize(std::ptr::null(), capacity as ffi::Py_ssize_t);
+        Bound::from_owned_ptr_or_err(py, object)?
+    };
+    // SAFETY: the contents of that object, `capacity` bytes, which only this function can reach.
+    let memory = unsafe {
+        let start = ffi::PyBytes_AsString(object.as_ptr()).cast::<MaybeUninit<u8>>();
+        std::slice::from_raw_parts_mut(start, capacity)
+    };
+    let count = match socket::receive_uninitialised(descriptor, memory) {
+        Ok(filled) => filled.len(),
+        Err(error) => return Ok(Err(error)),
+    };
+    let mut pointer = object.into_ptr();
+    // SAFETY: the only reference to an object that nobody has hashed. Where it fails the object is gone, the pointer is null and an
+    // exception is set.
+    let object = unsafe {
+        _PyBytes_Resize(&raw mut pointer, count as ffi::Py_ssize_t);
+        Bound::from_owned_ptr_or_err(py, pointer)?
+    };
+    Ok(Ok(object.cast_into::<PyBytes>()?))
+}
