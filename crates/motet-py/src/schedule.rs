@@ -223,7 +223,8 @@ fn create_task(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<
     if slow {
         return create_task_by_base(this, &arguments);
     }
-    let class = task_class(py)?;
+    static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let class = MODULE.import_once(py, "asyncio.tasks")?.getattr(intern!(py, "Task"))?;
     // The stock task's own keywords, with the loop in front: Task(coro, loop=…, name=…, context=…, eager_start=…).
     let given = arguments.keywords();
     let mut values = [std::ptr::null_mut(); 8];
@@ -269,10 +270,9 @@ fn names_of_loop(py: Python<'_>) -> PyResult<&Py<PyTuple>> {
 
 /// A stock future of this loop.
 pub fn create_future<'py>(event_loop: &Bound<'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
-    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
     let py = event_loop.py();
-    let class = CLASS
-        .get_or_try_init(py, || Ok::<_, PyErr>(py.import("asyncio.futures")?.getattr("Future")?.unbind()))?;
+    let class = MODULE.import_once(py, "asyncio.futures")?.getattr(intern!(py, "Future"))?;
     let mut values = [std::ptr::null_mut(), event_loop.as_ptr()];
     let names = names_of_loop(py)?;
     // SAFETY: one keyword value for one name, borrowed for the call; the element before it is ours.
@@ -288,11 +288,15 @@ pub fn create_future<'py>(event_loop: &Bound<'py, Loop>) -> PyResult<Bound<'py, 
     }
 }
 
-fn task_class(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    CLASS
-        .get_or_try_init(py, || Ok(py.import("asyncio.tasks")?.getattr("Task")?.unbind()))
-        .map(|class| class.bind(py))
+/// A module that is imported once. Its classes are looked up at each use, as asyncio does: programs may replace them.
+trait ImportOnce {
+    fn import_once<'py>(&self, py: Python<'py>, name: &str) -> PyResult<&Bound<'py, PyModule>>;
+}
+
+impl ImportOnce for PyOnceLock<Py<PyModule>> {
+    fn import_once<'py>(&self, py: Python<'py>, name: &str) -> PyResult<&Bound<'py, PyModule>> {
+        self.get_or_try_init(py, || py.import(name).map(Bound::unbind)).map(|module| module.bind(py))
+    }
 }
 
 /// Task factories, debug mode and unusual arguments: asyncio's own method.

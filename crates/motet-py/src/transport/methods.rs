@@ -5,7 +5,7 @@ use crate::event_loop::{State, wrong_thread};
 use crate::heap_type::HeapType;
 use crate::method::{Arguments, fast_method};
 use crate::thread_bound::Claim;
-use motet_reactor::stream::{Actions, Admission};
+use motet_reactor::stream::Admission;
 use motet_reactor::sys::socket;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -221,20 +221,15 @@ fn write_lines(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<
             none(this)
         }
         Admission::Send | Admission::Enqueue => {
-            let actions = transport.with(|connection| {
-                pieces
-                    .into_iter()
-                    .fold(Actions::NONE, |actions, piece| actions | connection.stream.enqueue(piece, 0))
-            });
+            transport.with(|connection| connection.stream.enqueue_all(pieces));
             if admission == Admission::Send {
                 input_output::send_queue(transport, &this)?;
-                // What was over the mark for a moment may have gone out already.
-                let over = transport.with(|connection| connection.stream.queued_bytes() > 0);
-                apply(&this, if over { actions } else { Actions::NONE })?;
             } else {
                 request_flush(this, transport)?;
-                apply(&this, actions)?;
             }
+            // Only now: what went out at once does not count against the limits.
+            let actions = transport.with(|connection| connection.stream.check_limits());
+            apply(&this, actions)?;
             none(this)
         }
     }

@@ -238,7 +238,14 @@ impl<B: AsRef<[u8]>> Stream<B> {
     /// Queues what was not sent, from byte `start` of the piece on.
     pub fn enqueue(&mut self, piece: B, start: usize) -> Actions {
         self.queue.push(piece, start);
-        self.over_high_water()
+        self.check_limits()
+    }
+
+    /// Queues several pieces that are sent at once or at the end of the round; the caller then calls [`Stream::check_limits`].
+    pub fn enqueue_all(&mut self, pieces: impl IntoIterator<Item = B>) {
+        for piece in pieces {
+            self.queue.push(piece, 0);
+        }
     }
 
     /// Queues a piece for the [`Stream::send_queued`] that follows at once; only what that leaves counts against the water marks.
@@ -337,10 +344,11 @@ impl<B: AsRef<[u8]>> Stream<B> {
     pub fn set_limits(&mut self, low: usize, high: usize) -> Actions {
         self.low_water = low;
         self.high_water = high;
-        self.over_high_water()
+        self.check_limits()
     }
 
-    fn over_high_water(&mut self) -> Actions {
+    /// Asks the protocol to pause if more is queued than the high-water mark allows.
+    pub fn check_limits(&mut self) -> Actions {
         if self.queue.bytes() <= self.high_water || self.flags.has(Flags::PROTOCOL_PAUSED) {
             return Actions::NONE;
         }
