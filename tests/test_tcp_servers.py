@@ -76,7 +76,7 @@ def test_several_hosts(make_loop: MakeLoop) -> None:
     async def main(loop: asyncio.AbstractEventLoop) -> None:
         server = await loop.create_server(Echo, ["127.0.0.1", "127.0.0.2"], 0)
         names = [sock.getsockname() for sock in server.sockets]
-        assert [name[0] for name in names] == ["127.0.0.1", "127.0.0.2"]
+        assert sorted(name[0] for name in names) == ["127.0.0.1", "127.0.0.2"]
         for host, port in names:
             assert await ask(host, port) == b"question"
         await end(server)
@@ -257,14 +257,14 @@ def test_closing_a_server_leaves_its_connections(make_loop: MakeLoop) -> None:
     run(make_loop, main)
 
 
-def test_a_burst_of_connections_is_accepted(make_loop: MakeLoop) -> None:
+def test_a_burst_of_connections_is_accepted() -> None:
     async def main(loop: asyncio.AbstractEventLoop) -> None:
         server = await loop.create_server(Echo, "127.0.0.1", 0, backlog=128)
         answers = await asyncio.gather(*(ask("127.0.0.1", port_of(server)) for _ in range(100)))
         assert answers == [b"question"] * 100
         await end(server)
 
-    run(make_loop, main)
+    run(motet.new_event_loop, main)
 
 
 def test_more_than_one_poll_accepts_all_that_wait() -> None:

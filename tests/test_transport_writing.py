@@ -66,12 +66,24 @@ def test_writes_arrive_in_order(make_loop: MakeLoop) -> None:
             transport.write(b"%d " % number)
             if number % 100 == 0:
                 await asyncio.sleep(0)
-        transport.writelines([b"a", bytearray(b"b"), memoryview(b"c"), b""])
         transport.write_eof()
         return await read_all(peer)
 
-    expected = b"".join(b"%d " % number for number in range(1000)) + b"abc"
-    assert connected(make_loop, body) == expected
+    assert connected(make_loop, body) == b"".join(b"%d " % number for number in range(1000))
+
+
+def test_lists_of_data_arrive_in_order() -> None:
+    async def body(transport: asyncio.Transport, protocol: Writer, peer: socket.socket) -> bytes:
+        for number in range(300):
+            transport.writelines([b"%d" % number, bytearray(b"a"), memoryview(b"b"), b""])
+            transport.write(b" ")
+            if number % 100 == 0:
+                await asyncio.sleep(0)
+        transport.writelines([])
+        transport.write_eof()
+        return await read_all(peer)
+
+    assert connected(motet.new_event_loop, body) == b"".join(b"%dab " % number for number in range(300))
 
 
 def test_the_first_write_of_a_round_goes_out_at_once() -> None:

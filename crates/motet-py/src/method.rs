@@ -83,18 +83,71 @@ impl<'a, 'py> Arguments<'a, 'py> {
         })
     }
 
-    /// Refuses a call with too few positional arguments, in the interpreter's words.
-    pub fn require(&self, function: &str, names: &[&str]) -> PyResult<()> {
-        let Some(missing) = names.get(self.positional..).filter(|missing| !missing.is_empty()) else {
-            return Ok(());
-        };
-        let list = missing.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(" and ");
-        let plural = if missing.len() == 1 { "" } else { "s" };
-        Err(PyTypeError::new_err(format!(
-            "{function}() missing {} required positional argument{plural}: {list}",
-            missing.len()
-        )))
+    /// The same call with the parameters of these names in front, which may have been given by keyword.
+    ///
+    /// # Errors
+    /// `TypeError`, in the interpreter's words, when one is missing.
+    #[inline]
+    pub fn complete<'b>(
+        self,
+        function: &str,
+        names: &[&str],
+        storage: &'b mut Storage<'py>,
+    ) -> PyResult<Arguments<'b, 'py>>
+    where
+        'a: 'b,
+    {
+        if self.positional >= names.len() {
+            Ok(self)
+        } else {
+            self.complete_by_keyword(function, names, storage)
+        }
     }
+
+    #[cold]
+    fn complete_by_keyword<'b>(
+        self,
+        function: &str,
+        names: &[&str],
+        storage: &'b mut Storage<'py>,
+    ) -> PyResult<Arguments<'b, 'py>>
+    where
+        'a: 'b,
+    {
+        let mut keywords: Vec<_> = self.keywords().collect();
+        let mut missing = Vec::new();
+        storage.values.extend(self.from(0).map(|value| value.as_ptr()));
+        for name in &names[self.positional..] {
+            match keywords.iter().position(|(given, _)| given.to_str().is_ok_and(|given| given == *name)) {
+                Some(index) => storage.values.push(keywords.remove(index).1.as_ptr()),
+                None => missing.push(format!("'{name}'")),
+            }
+        }
+        if !missing.is_empty() {
+            let plural = if missing.len() == 1 { "" } else { "s" };
+            return Err(PyTypeError::new_err(format!(
+                "{function}() missing {} required positional argument{plural}: {}",
+                missing.len(),
+                missing.join(" and ")
+            )));
+        }
+        storage.values.extend(keywords.iter().map(|(_, value)| value.as_ptr()));
+        let left = PyTuple::new(self.py, keywords.iter().map(|(name, _)| (*name).to_owned()))?;
+        let left = &*storage.names.insert(left);
+        Ok(Arguments {
+            py: self.py,
+            values: &storage.values,
+            positional: names.len(),
+            names: (!left.is_empty()).then(|| left.as_borrowed()),
+        })
+    }
+}
+
+/// Room for the arguments of a call that had to be put in order.
+#[derive(Default)]
+pub struct Storage<'py> {
+    values: Vec<*mut ffi::PyObject>,
+    names: Option<Bound<'py, PyTuple>>,
 }
 
 /// Runs the body of a method that the interpreter has called, with errors and panics turned into exceptions.

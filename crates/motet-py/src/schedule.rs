@@ -3,7 +3,7 @@
 use crate::context;
 use crate::event_loop::{Loop, State};
 use crate::handle::{Handle, Payload, TimerHandle, given_or_current};
-use crate::method::{Arguments, attach_method, fast_method};
+use crate::method::{Arguments, Storage, attach_method, fast_method};
 use crate::task::Task;
 use motet_reactor::clock::{Clock, MonotonicClock};
 use pyo3::exceptions::PyTypeError;
@@ -18,11 +18,11 @@ type This<'a, 'py> = Borrowed<'a, 'py, PyAny>;
 pub fn add_methods(py: Python<'_>) -> PyResult<()> {
     let class = py.get_type::<Loop>();
     for definition in [
-        fast_method!(c"call_soon", call_soon, c"call_soon($self, callback, /, *args, context=None)\n--\n\nRuns callback(*args) in the next round of the loop; returns its Handle."),
-        fast_method!(c"call_soon_threadsafe", call_soon_threadsafe, c"call_soon_threadsafe($self, callback, /, *args, context=None)\n--\n\nAs call_soon(), from any thread: wakes the loop."),
-        fast_method!(c"call_later", call_later, c"call_later($self, delay, callback, /, *args, context=None)\n--\n\nRuns callback(*args) after delay seconds; returns its TimerHandle."),
-        fast_method!(c"call_at", call_at, c"call_at($self, when, callback, /, *args, context=None)\n--\n\nRuns callback(*args) at a time of loop.time(); returns its TimerHandle."),
-        fast_method!(c"create_task", create_task, c"create_task($self, coro, /, *, name=None, context=None, **kwargs)\n--\n\nRuns a coroutine as a task; returns the task."),
+        fast_method!(c"call_soon", call_soon, c"call_soon($self, callback, *args, context=None)\n--\n\nRuns callback(*args) in the next round of the loop; returns its Handle."),
+        fast_method!(c"call_soon_threadsafe", call_soon_threadsafe, c"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\nAs call_soon(), from any thread: wakes the loop."),
+        fast_method!(c"call_later", call_later, c"call_later($self, delay, callback, *args, context=None)\n--\n\nRuns callback(*args) after delay seconds; returns its TimerHandle."),
+        fast_method!(c"call_at", call_at, c"call_at($self, when, callback, *args, context=None)\n--\n\nRuns callback(*args) at a time of loop.time(); returns its TimerHandle."),
+        fast_method!(c"create_task", create_task, c"create_task($self, coro, *, name=None, context=None, **kwargs)\n--\n\nRuns a coroutine as a task; returns the task."),
     ] {
         attach_method(&class, definition)?;
     }
@@ -109,7 +109,8 @@ fn call_soon(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<Py
     let py = this.py();
     let event_loop = as_loop(this).get();
     event_loop.require_open()?;
-    arguments.require("call_soon", &["callback"])?;
+    let mut storage = Storage::default();
+    let arguments = arguments.complete("call_soon", &["callback"], &mut storage)?;
     let callback = arguments.get(0);
     if event_loop.in_debug_mode() {
         return call_soon_in_debug_mode(this, callback, &arguments, "call_soon", true);
@@ -122,7 +123,8 @@ fn call_soon_threadsafe(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyR
     let py = this.py();
     let event_loop = as_loop(this).get();
     event_loop.require_open()?;
-    arguments.require("call_soon_threadsafe", &["callback"])?;
+    let mut storage = Storage::default();
+    let arguments = arguments.complete("call_soon_threadsafe", &["callback"], &mut storage)?;
     let callback = arguments.get(0);
     if event_loop.in_debug_mode() {
         return call_soon_in_debug_mode(this, callback, &arguments, "call_soon_threadsafe", false);
@@ -151,7 +153,8 @@ fn call_soon_in_debug_mode(
 }
 
 fn call_later(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
-    arguments.require("call_later", &["delay", "callback"])?;
+    let mut storage = Storage::default();
+    let arguments = arguments.complete("call_later", &["delay", "callback"], &mut storage)?;
     let delay = arguments.get(0);
     if delay.is_none() {
         return Err(PyTypeError::new_err("delay must not be None"));
@@ -161,7 +164,8 @@ fn call_later(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<P
 }
 
 fn call_at(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
-    arguments.require("call_at", &["when", "callback"])?;
+    let mut storage = Storage::default();
+    let arguments = arguments.complete("call_at", &["when", "callback"], &mut storage)?;
     let when = arguments.get(0);
     if when.is_none() {
         return Err(PyTypeError::new_err("when cannot be None"));

@@ -17,7 +17,7 @@ pub struct ThreadBound<T> {
     value: RefCell<T>,
 }
 
-// SAFETY: `value` is reached only through `with` and `peek`, which return early unless `owner` holds this thread's token (see the
+// SAFETY: `value` is reached only through a `Claim`, which only the thread whose token `owner` holds can have (see the
 // module's invariant), or through `inspect_stopped`, whose caller vouches that no other thread runs. T is sent between threads
 // by successive claims, hence `T: Send`.
 unsafe impl<T: Send> Sync for ThreadBound<T> {}

@@ -6,12 +6,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, IntoRawFd};
-
-/// The local address of an internet socket.
-pub fn local_address(descriptor: BorrowedFd<'_>) -> Option<SocketAddr> {
-    rustix::net::getsockname(descriptor).ok()?.try_into().ok()
-}
+use std::os::fd::IntoRawFd;
 
 /// An internet address in the form of Python's sockets.
 fn to_python<'py>(py: Python<'py>, address: SocketAddr) -> PyResult<Bound<'py, PyAny>> {

@@ -287,7 +287,7 @@ pub fn connection_lost(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResu
 fn close_socket(this: &Transport, py: Python<'_>) -> PyResult<()> {
     let socket = this.with(|connection| {
         let number = connection.socket.number();
-        let address = connection.socket.descriptor().and_then(super::extra_info::local_address);
+        let address = connection.socket.descriptor().and_then(socket::local_address);
         std::mem::replace(&mut connection.socket, Socket::Closed(number, address))
     });
     if let Socket::Object(object, _) = socket {

@@ -3,7 +3,7 @@
 use super::{TYPE, Transport, apply, body, extra_info, input_output, lifecycle};
 use crate::event_loop::{State, wrong_thread};
 use crate::heap_type::HeapType;
-use crate::method::{Arguments, fast_method};
+use crate::method::{Arguments, Storage, fast_method};
 use crate::thread_bound::Claim;
 use motet_reactor::stream::Admission;
 use motet_reactor::sys::socket;
@@ -25,8 +25,8 @@ pub fn transport_type(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     let class = TYPE.get_or_try_init(py, || {
         let base = py.import("asyncio.transports")?.getattr("Transport")?.cast_into::<PyType>()?;
         let methods = vec![
-            fast_method!(c"write", write, c"write($self, data, /)\n--\n\nSends bytes; what does not fit is queued."),
-            fast_method!(c"writelines", write_lines, c"writelines($self, list_of_data, /)\n--\n\nSends several pieces of bytes together."),
+            fast_method!(c"write", write, c"write($self, /, data)\n--\n\nSends bytes; what does not fit is queued."),
+            fast_method!(c"writelines", write_lines, c"writelines($self, /, list_of_data)\n--\n\nSends several pieces of bytes together."),
             fast_method!(c"write_eof", write_eof, c"write_eof($self, /)\n--\n\nEnds the output when what is queued has been sent."),
             fast_method!(c"can_write_eof", can_write_eof, c"can_write_eof($self, /)\n--\n\nTrue: sockets have two directions."),
             fast_method!(c"close", close, c"close($self, /)\n--\n\nEnds the connection when what is queued has been sent."),
@@ -35,9 +35,9 @@ pub fn transport_type(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
             fast_method!(c"is_reading", is_reading, c"is_reading($self, /)\n--\n\nWhether the protocol receives data."),
             fast_method!(c"pause_reading", pause_reading, c"pause_reading($self, /)\n--\n\nStops calling data_received()."),
             fast_method!(c"resume_reading", resume_reading, c"resume_reading($self, /)\n--\n\nGoes on calling data_received()."),
-            fast_method!(c"set_protocol", set_protocol, c"set_protocol($self, protocol, /)\n--\n\nGives the connection to another protocol."),
+            fast_method!(c"set_protocol", set_protocol, c"set_protocol($self, /, protocol)\n--\n\nGives the connection to another protocol."),
             fast_method!(c"get_protocol", get_protocol, c"get_protocol($self, /)\n--\n\nThe protocol; None when the connection is lost."),
-            fast_method!(c"get_extra_info", get_extra_info, c"get_extra_info($self, name, default=None, /)\n--\n\n'socket', 'sockname', 'peername'."),
+            fast_method!(c"get_extra_info", get_extra_info, c"get_extra_info($self, /, name, default=None)\n--\n\n'socket', 'sockname', 'peername'."),
             fast_method!(c"get_write_buffer_size", get_write_buffer_size, c"get_write_buffer_size($self, /)\n--\n\nBytes that wait to be sent."),
             fast_method!(c"get_write_buffer_limits", get_write_buffer_limits, c"get_write_buffer_limits($self, /)\n--\n\nThe low and the high water mark, in bytes."),
             fast_method!(c"set_write_buffer_limits", set_write_buffer_limits, c"set_write_buffer_limits($self, /, high=None, low=None)\n--\n\nSets the water marks, in bytes."),
@@ -116,7 +116,8 @@ fn write_after_eof(method: &str) -> PyErr {
 }
 
 fn write(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
-    arguments.require("write", &["data"])?;
+    let mut storage = Storage::default();
+    let arguments = arguments.complete("write", &["data"], &mut storage)?;
     let data = exact_bytes(arguments.get(0))?;
     let (transport, _claim) = claimed(this, "transport.write()")?;
     let slice = data.as_bytes();
@@ -196,7 +197,8 @@ fn request_flush(this: This<'_, '_>, transport: &Transport) -> PyResult<()> {
 }
 
 fn write_lines(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
-    arguments.require("writelines", &["list_of_data"])?;
+    let mut storage = Storage::default();
+    let arguments = arguments.complete("writelines", &["list_of_data"], &mut storage)?;
     let mut pieces: Vec<PyBackedBytes> = Vec::new();
     for piece in arguments.get(0).try_iter()? {
         let piece = exact_bytes(piece?.as_borrowed())?;
@@ -289,7 +291,8 @@ fn resume_reading(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny
 }
 
 fn set_protocol(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
-    arguments.require("set_protocol", &["protocol"])?;
+    let mut storage = Storage::default();
+    let arguments = arguments.complete("set_protocol", &["protocol"], &mut storage)?;
     let protocol = arguments.get(0);
     let buffered = lifecycle::is_buffered(&protocol)?;
     let protocol = protocol.to_owned().unbind();
@@ -309,9 +312,9 @@ fn get_protocol(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>>
 
 fn get_extra_info(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
     let py = this.py();
+    let mut storage = Storage::default();
+    let arguments = arguments.complete("get_extra_info", &["name"], &mut storage)?;
     let [name, default] = bind("get_extra_info", ["name", "default"], &arguments)?;
-    let name =
-        name.ok_or_else(|| arguments.require("get_extra_info", &["name"]).err().unwrap_or_else(closed_call))?;
     let (transport, _claim) = claimed(this, "transport.get_extra_info()")?;
     let found = extra_info::all(transport, py)?.get_item(name)?;
     Ok(match (found, default) {
@@ -319,10 +322,6 @@ fn get_extra_info(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<
         (None, Some(default)) => default.to_owned().unbind(),
         (None, None) => py.None(),
     })
-}
-
-fn closed_call() -> PyErr {
-    PyTypeError::new_err("get_extra_info() takes a name")
 }
 
 /// The arguments of a method with two named ones.

@@ -92,3 +92,8 @@ pub fn set_no_delay(socket: BorrowedFd<'_>) {
     // A refusal means that this is no TCP socket, where there is no delay to switch off.
     let _ = rustix::net::sockopt::set_tcp_nodelay(socket, true);
 }
+
+/// The local address of an internet socket; nothing for others.
+pub fn local_address(socket: BorrowedFd<'_>) -> Option<std::net::SocketAddr> {
+    rustix::net::getsockname(socket).ok()?.try_into().ok()
+}
