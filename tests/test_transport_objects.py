@@ -157,10 +157,10 @@ def test_a_closed_socket_makes_no_transport(make_loop: MakeLoop) -> None:
         loop.run_until_complete(loop.create_connection(asyncio.Protocol, sock=here))
 
 
-def test_a_forgotten_transport_warns_and_closes(make_loop: MakeLoop) -> None:
+def test_a_forgotten_transport_warns_and_closes() -> None:
     here, there = socket.socketpair()
     there.settimeout(30)
-    loop = make_loop()
+    loop = motet.new_event_loop()
 
     async def forget() -> None:
         await connect(here)

@@ -3,6 +3,7 @@
 //! The flags that asyncio's base class keeps as attributes (`_closed`, `_debug`, `_thread_id`, `_stopping`, `_task_factory`) are
 //! properties here, so that its methods and this crate read one and the same state.
 
+use crate::errors::os_error;
 use crate::handle::Handle;
 use crate::listener::Listener;
 use crate::task::Task;
@@ -186,7 +187,7 @@ impl Loop {
     pub fn send(&self, task: Task) -> PyResult<()> {
         match self.inbox.push(task) {
             Ok(Wake::No) => Ok(()),
-            Ok(Wake::Needed) => Ok(self.waker.wake()?),
+            Ok(Wake::Needed) => self.waker.wake().map_err(os_error),
             Err(_) => Err(closed_error()),
         }
     }
@@ -239,7 +240,7 @@ impl Loop {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs))]
     fn new(_args: &Bound<'_, PyAny>, _kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
-        let (reactor, waker) = Reactor::new()?;
+        let (reactor, waker) = Reactor::new().map_err(os_error)?;
         let (sender, receiver) = inbox();
         Ok(Self {
             state: ThreadBound::new(State {

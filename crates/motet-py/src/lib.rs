@@ -12,6 +12,7 @@
 mod bulk;
 mod call;
 mod context;
+mod errors;
 mod event_loop;
 mod handle;
 mod heap_type;

@@ -1,5 +1,6 @@
 //! A server's listening socket: accepts what waits and makes the connections.
 
+use crate::errors::os_error;
 use crate::event_loop::{Books, Loop, Owner};
 use crate::operation::descriptor_of;
 use crate::task::Task;
@@ -62,12 +63,15 @@ pub fn start(
     };
     crate::watched::release(event_loop, descriptor)?;
     let mut owner = Some(Owner::Listener(Py::new(event_loop.py(), listener)?));
-    event_loop.get().with_reactor("server.start_serving()", |books, reactor| {
-        let owner = owner.take().expect("the closure runs once");
-        let token = reactor.register(descriptor, Interest::Read, owner)?;
-        Books::set_token(&mut books.listeners, descriptor, Some(token));
-        Ok::<Token, io::Error>(token)
-    })??;
+    event_loop
+        .get()
+        .with_reactor("server.start_serving()", |books, reactor| {
+            let owner = owner.take().expect("the closure runs once");
+            let token = reactor.register(descriptor, Interest::Read, owner)?;
+            Books::set_token(&mut books.listeners, descriptor, Some(token));
+            Ok::<Token, io::Error>(token)
+        })?
+        .map_err(os_error)?;
     Ok(())
 }
 
@@ -132,14 +136,14 @@ fn accept_failed(
     let code = Errno::from_io_error(&error);
     let out_of_resources = matches!(code, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM));
     if out_of_resources {
-        report(event_loop, listener, error.into(), "socket.accept() out of system resource")?;
+        report(event_loop, listener, os_error(error), "socket.accept() out of system resource")?;
         let deadline = MonotonicClock.now() + RETRY_DELAY;
         let task = Task::Accept(listener.clone().unbind());
         return event_loop.get().with("loop.run_forever()", |state| {
             state.turn.schedule(deadline, task);
         });
     }
-    report(event_loop, listener, error.into(), "socket.accept() failed")
+    report(event_loop, listener, os_error(error), "socket.accept() failed")
 }
 
 fn report(

@@ -1,6 +1,7 @@
 //! One waiting socket call: `sock_recv` and its kin, between the first attempt and the readiness that lets it finish.
 
 use crate::call;
+use crate::errors::{closed_descriptor, os_error};
 use crate::event_loop::Loop;
 use motet_reactor::sys::socket;
 use pyo3::exceptions::{PyBlockingIOError, PyInterruptedError};
@@ -88,14 +89,14 @@ impl Operation {
     /// Tries once. `descriptor` is the number that the readiness was told for: a socket that has another by now was closed.
     pub fn attempt(&mut self, event_loop: &Loop, py: Python<'_>, descriptor: RawFd) -> PyResult<Attempt> {
         if descriptor_of(self.socket.bind(py))? != descriptor {
-            return Err(io::Error::from_raw_os_error(rustix::io::Errno::BADF.raw_os_error()).into());
+            return Err(os_error(closed_descriptor()));
         }
         match &mut self.call {
             Call::Ready => Ok(Attempt::Done(py.None())),
             Call::Receive(limit) => match receive(event_loop, py, descriptor, *limit)? {
                 Ok(data) => Ok(Attempt::Done(data.into_any())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Attempt::Blocked),
-                Err(error) => Err(error.into()),
+                Err(error) => Err(os_error(error)),
             },
             Call::SendAll(data, position) => match send(event_loop, descriptor, &data[*position..])? {
                 Ok(count) if *position + count == data.len() => Ok(Attempt::Done(py.None())),
@@ -104,7 +105,7 @@ impl Operation {
                     Ok(Attempt::Blocked)
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Attempt::Blocked),
-                Err(error) => Err(error.into()),
+                Err(error) => Err(os_error(error)),
             },
             Call::Method(method, arguments) => match method.bind(py).call1(arguments.bind(py)) {
                 Ok(value) => Ok(Attempt::Done(value.unbind())),

@@ -5,6 +5,7 @@
 
 use crate::call;
 use crate::context;
+use crate::errors::os_error;
 use crate::event_loop::{Loop, Owner, READ_BUFFER, State, wrong_thread};
 use crate::handle::{Handle, Payload};
 use crate::listener::{self, Listener};
@@ -202,7 +203,7 @@ impl<'py> Runner<'_, 'py> {
         let now = MonotonicClock.now();
         pulse.set_busy(now);
         let result = match polled {
-            Some(Err(error)) if error.kind() != io::ErrorKind::Interrupted => Err(error.into()),
+            Some(Err(error)) if error.kind() != io::ErrorKind::Interrupted => Err(os_error(error)),
             _ => py.check_signals().and_then(|()| self.dispatch()),
         };
         self.with(|state| state.turn.polled(now));

@@ -7,6 +7,7 @@
 //! The registration is bound to one socket *object* (a weak reference): a number that the system has given to another socket
 //! finds a registration of the old one, which is then replaced.
 
+use crate::errors::{closed_descriptor, os_error};
 use crate::event_loop::{Books, Loop, Owner};
 use crate::handle::Handle;
 use crate::operation::{Attempt, Call, Operation};
@@ -125,16 +126,11 @@ fn end_stale(py: Python<'_>, stale: Option<Owner>) -> PyResult<()> {
     let Some(Owner::Watched(stale)) = stale else { return Ok(()) };
     for operation in stale.read.operations.into_iter().chain(stale.write.operations) {
         if !operation.is_done(py) {
-            operation.finish(py, Err(closed_descriptor().into()))?;
+            operation.finish(py, Err(os_error(closed_descriptor())))?;
         }
     }
     Ok(())
 }
-
-fn closed_descriptor() -> io::Error {
-    io::Error::from_raw_os_error(rustix::io::Errno::BADF.raw_os_error())
-}
-
 // ---- add_reader, add_writer ----
 
 /// Has `callback` called whenever the descriptor is ready. Returns the handle.
@@ -151,22 +147,28 @@ pub fn add_callback(
     let handle = schedule::new_handle(py, callback, arguments)?;
     let kept = handle.clone_ref(py);
     let mut replaced = None;
-    let stale = inner.with_reactor("loop.add_reader()", |state, reactor| {
-        refresh(state, reactor, descriptor, |watched| replaced = watched.side(side).callback.replace(kept))
-    })??;
+    let stale = inner
+        .with_reactor("loop.add_reader()", |state, reactor| {
+            refresh(state, reactor, descriptor, |watched| {
+                replaced = watched.side(side).callback.replace(kept)
+            })
+        })?
+        .map_err(os_error)?;
     if let Some(replaced) = replaced {
         drop(replaced.get().cancel_pending());
     }
     end_stale(py, stale)?;
     let kept = handle.clone_ref(py);
-    inner.with_reactor("loop.add_reader()", |state, reactor| {
-        if Books::token_of(&state.watched, descriptor).is_some() {
-            return Ok(());
-        }
-        let mut watched = Watched::default();
-        watched.side(side).callback = Some(kept);
-        enter(state, reactor, descriptor, watched)
-    })??;
+    inner
+        .with_reactor("loop.add_reader()", |state, reactor| {
+            if Books::token_of(&state.watched, descriptor).is_some() {
+                return Ok(());
+            }
+            let mut watched = Watched::default();
+            watched.side(side).callback = Some(kept);
+            enter(state, reactor, descriptor, watched)
+        })?
+        .map_err(os_error)?;
     Ok(handle)
 }
 
@@ -226,7 +228,7 @@ pub fn receive(event_loop: &Bound<'_, Loop>, socket: &Bound<'_, PyAny>, limit: u
                 return Ok(data.into_any());
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(os_error(error)),
         }
     }
     wait(event_loop, descriptor, socket, Side::Read, Call::Receive(limit))
@@ -255,7 +257,7 @@ pub fn send_all(
             Ok(count) if count == data.len() => return Ok(py.None()),
             Ok(count) => sent = count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(os_error(error)),
         }
     }
     wait(event_loop, descriptor, socket, Side::Write, Call::SendAll(data, sent))
@@ -336,7 +338,7 @@ fn wait(
         })?;
     }
     if let Some(operation) = operation {
-        operation.finish(py, Err(closed_descriptor().into()))?;
+        operation.finish(py, Err(os_error(closed_descriptor())))?;
     }
     forget_cancelled(event_loop, descriptor, side)?;
     Ok(future.unbind())
@@ -362,16 +364,19 @@ fn begin_watching(
         watched.write.blocked = false;
     };
     let stale = inner
-        .with_reactor("loop.sock_recv()", |state, reactor| refresh(state, reactor, descriptor, bind))??;
+        .with_reactor("loop.sock_recv()", |state, reactor| refresh(state, reactor, descriptor, bind))?
+        .map_err(os_error)?;
     drop(old);
     end_stale(py, stale)?;
-    inner.with_reactor("loop.sock_recv()", |state, reactor| {
-        if Books::token_of(&state.watched, descriptor).is_some() {
-            return Ok(());
-        }
-        let watched = Watched { socket: Some(reference), is_stream, ..Watched::default() };
-        enter(state, reactor, descriptor, watched)
-    })??;
+    inner
+        .with_reactor("loop.sock_recv()", |state, reactor| {
+            if Books::token_of(&state.watched, descriptor).is_some() {
+                return Ok(());
+            }
+            let watched = Watched { socket: Some(reference), is_stream, ..Watched::default() };
+            enter(state, reactor, descriptor, watched)
+        })?
+        .map_err(os_error)?;
     Ok(())
 }
 

@@ -4,7 +4,7 @@
 //! none. Who wants level-triggered callbacks ([`Reactor::rearm_before_wait`]) pays one re-registration for each event.
 
 use crate::descriptors::{Descriptors, Token};
-use crate::sys::{Descriptor, Events, Interest, Poller, Readiness, Waker};
+use crate::sys::{Descriptor, Events, Interest, Poller, Readiness, Waker, process_id};
 use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
@@ -46,7 +46,7 @@ impl<O> Reactor<O> {
             pending: VecDeque::new(),
             descriptors: Descriptors::default(),
             rearm: Vec::new(),
-            process: std::process::id(),
+            process: process_id(),
         };
         Ok((reactor, waker))
     }
@@ -81,7 +81,7 @@ impl<O> Reactor<O> {
     pub fn deregister(&mut self, token: Token) -> Option<O> {
         let (descriptor, owner) = self.descriptors.remove(token)?;
         // After fork the child shares the parent's epoll instance: a removal here would take the parent's away.
-        if self.process == std::process::id() {
+        if self.process == process_id() {
             // Fails only where the descriptor was closed before, which removed the registration.
             let _ = self.poller.deregister(descriptor);
         }
@@ -139,7 +139,7 @@ impl<O> Reactor<O> {
     pub fn clear(&mut self) -> Vec<O> {
         self.pending.clear();
         self.rearm.clear();
-        let same_process = self.process == std::process::id();
+        let same_process = self.process == process_id();
         let entries = self.descriptors.drain();
         entries
             .into_iter()

@@ -64,7 +64,9 @@ fn pieces_go_out_in_order_until_nothing_fits() {
 fn a_broken_connection_is_an_error_and_no_signal() {
     let (here, there) = pair();
     drop(there);
-    for result in [socket::send(here.as_fd(), b"x"), socket::send_vectored(here.as_fd(), &[IoSlice::new(b"x")])] {
+    for result in
+        [socket::send(here.as_fd(), b"x"), socket::send_vectored(here.as_fd(), &[IoSlice::new(b"x")])]
+    {
         assert_eq!(result.expect_err("nobody is there").kind(), io::ErrorKind::BrokenPipe);
     }
 }

@@ -1,6 +1,7 @@
 //! What the loop asks of a transport: to read, to send, to carry on.
 
 use super::{Connection, Deferred, Socket, Transport, apply, body, lifecycle};
+use crate::errors::{closed_descriptor, os_error};
 use crate::{bulk, call, context};
 use motet_reactor::stream::Sent;
 use motet_reactor::sys::{Readiness, socket};
@@ -60,7 +61,7 @@ pub fn send_queue(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<()
     let sent = this.with(|connection| {
         let Connection { stream, socket, .. } = connection;
         stream.send_queued(|pieces| {
-            let Some(descriptor) = socket.descriptor() else { return Err(closed()) };
+            let Some(descriptor) = socket.descriptor() else { return Err(closed_descriptor()) };
             match socket::send_vectored(descriptor, pieces) {
                 Ok(count) => {
                     total += count;
@@ -74,12 +75,8 @@ pub fn send_queue(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<()
     event_loop.with("transport.write()", |state| state.turn.statistics.bytes_sent += total as u64)?;
     match sent {
         Ok(actions) => apply(transport, actions),
-        Err(error) => lifecycle::fail(transport, error.into(), "Fatal write error on socket transport"),
+        Err(error) => lifecycle::fail(transport, os_error(error), "Fatal write error on socket transport"),
     }
-}
-
-fn closed() -> io::Error {
-    io::Error::from_raw_os_error(rustix::io::Errno::BADF.raw_os_error())
 }
 
 /// How one read ended.
@@ -109,7 +106,11 @@ fn read(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<()> {
             match read_bytes(this, py)? {
                 Ok(result) => result,
                 Err(error) => {
-                    return lifecycle::fail(transport, error.into(), "Fatal read error on socket transport");
+                    return lifecycle::fail(
+                        transport,
+                        os_error(error),
+                        "Fatal read error on socket transport",
+                    );
                 }
             }
         };
@@ -142,7 +143,9 @@ fn read(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<()> {
 fn read_bytes<'py>(this: &Transport, py: Python<'py>) -> PyResult<io::Result<(Outcome<'py>, bool)>> {
     this.event_loop.get().with("loop.run_forever()", |state| {
         this.with(|connection| {
-            let Some(descriptor) = connection.socket.descriptor() else { return Ok(Err(closed())) };
+            let Some(descriptor) = connection.socket.descriptor() else {
+                return Ok(Err(closed_descriptor()));
+            };
             let capacity = state.read_buffer.len();
             // Allocating bytes runs no Python code.
             let received = if connection.stream.last_read_was_full() {
@@ -197,7 +200,7 @@ fn read_into_protocol<'py>(
     };
     let capacity = buffer.item_count();
     let received = this.with(|connection| {
-        let descriptor = connection.socket.descriptor().ok_or_else(closed)?;
+        let descriptor = connection.socket.descriptor().ok_or_else(closed_descriptor)?;
         // SAFETY: a writable, contiguous buffer of this many bytes, which the export keeps in place. The protocol has lent it for
         // this read; other threads that write to it meanwhile break the protocol's contract, as with `socket.recv_into`.
         let memory = unsafe { std::slice::from_raw_parts_mut(buffer.buf_ptr().cast::<u8>(), capacity) };
@@ -220,7 +223,7 @@ fn read_into_protocol<'py>(
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Some((Outcome::Blocked, false))),
         Err(error) => {
-            lifecycle::fail(transport, error.into(), "Fatal read error on socket transport")?;
+            lifecycle::fail(transport, os_error(error), "Fatal read error on socket transport")?;
             Ok(None)
         }
     }

@@ -1,6 +1,7 @@
 //! How a transport begins and ends, and what happens when something fails.
 
 use super::{Connection, Deferred, Socket, TYPE, Transport, apply, body};
+use crate::errors::os_error;
 use crate::event_loop::{Books, Loop, Owner};
 use crate::task::Task;
 use crate::{call, context, operation};
@@ -129,7 +130,7 @@ pub fn begin(this: &Transport, transport: &Bound<'_, PyAny>, waiter: Option<Py<P
         report(transport, error, "Fatal error: protocol.connection_made() call failed.")?;
     }
     if let Err(error) = start_reading(this, transport)? {
-        fail(transport, error.into(), "Fatal error: the socket cannot be polled")?;
+        fail(transport, os_error(error), "Fatal error: the socket cannot be polled")?;
     }
     if let Some(waiter) = waiter {
         let waiter = waiter.bind(py);

@@ -1,6 +1,7 @@
 //! What the program calls on a transport.
 
 use super::{TYPE, Transport, apply, body, extra_info, input_output, lifecycle};
+use crate::errors::{closed_descriptor, os_error};
 use crate::event_loop::{State, wrong_thread};
 use crate::heap_type::HeapType;
 use crate::method::{Arguments, Storage, fast_method};
@@ -160,13 +161,13 @@ fn send_now(this: This<'_, '_>, transport: &Transport, data: Bound<'_, PyBytes>)
     let slice = data.as_bytes();
     let sent = transport.with(|connection| match connection.socket.descriptor() {
         Some(descriptor) => socket::send(descriptor, slice),
-        None => Err(io::Error::from_raw_os_error(rustix::io::Errno::BADF.raw_os_error())),
+        None => Err(closed_descriptor()),
     });
     let count = match sent {
         Ok(count) => count,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
         Err(error) => {
-            lifecycle::fail(&this, error.into(), "Fatal write error on socket transport")?;
+            lifecycle::fail(&this, os_error(error), "Fatal write error on socket transport")?;
             return none(this);
         }
     };

@@ -5,6 +5,7 @@
 
 use super::records::Watched;
 use super::stack::{self, Frame};
+use crate::errors::os_error;
 use crate::sys;
 use motet_reactor::clock::{Clock, MonotonicClock};
 use pyo3::exceptions::PyRuntimeError;
@@ -64,7 +65,7 @@ fn current() -> Option<&'static Dog> {
 /// Makes this process's watchdog. The GIL, or the import lock of free-threaded builds' callers, does not matter: of two made at
 /// once one wins and the other is leaked with its pipe.
 fn create(py: Python<'_>) -> PyResult<&'static Dog> {
-    let (dump, writer) = sys::pipe()?;
+    let (dump, writer) = sys::pipe().map_err(os_error)?;
     let signal = free_signal(py)?;
     let keywords = PyDict::new(py);
     keywords.set_item("file", writer.as_raw_fd())?;
@@ -118,7 +119,8 @@ pub fn watch(py: Python<'_>, watched: &Arc<Watched>) -> PyResult<bool> {
     if kennel.thread.is_none() {
         let thread = sys::with_signals_blocked(|| {
             std::thread::Builder::new().name("motet-watchdog".to_owned()).spawn(|| dog.run())
-        })?;
+        })
+        .map_err(os_error)?;
         kennel.thread = Some(thread);
     } else if alone {
         dog.bell.notify_one();

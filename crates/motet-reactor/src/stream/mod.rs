@@ -249,11 +249,6 @@ impl<B: AsRef<[u8]>> Stream<B> {
         }
     }
 
-    /// Queues a piece for the [`Stream::send_queued`] that follows at once; only what that leaves counts against the water marks.
-    pub fn stage(&mut self, piece: B) {
-        self.queue.push(piece, 0);
-    }
-
     /// A send found no room: the queue waits for the poller, not for the end of the round.
     pub fn blocked(&mut self) {
         self.flags.set(Flags::BLOCKED, true);
@@ -281,7 +276,7 @@ impl<B: AsRef<[u8]>> Stream<B> {
     /// Sends the queue through `send`, which is given pieces in order.
     ///
     /// # Errors
-    /// What `send` returns; the stream is then as before, and the binding calls [`Stream::fail`].
+    /// What `send` returns; the stream is then as before, and the binding calls [`Stream::abort`].
     pub fn send_queued<E>(
         &mut self,
         mut send: impl FnMut(&[std::io::IoSlice<'_>]) -> Result<Sent, E>,

@@ -62,6 +62,11 @@ pub struct Readiness {
     pub hangup: bool,
 }
 
+/// The number of this process, another one after `fork`.
+pub fn process_id() -> u32 {
+    std::process::id()
+}
+
 /// Nanoseconds of the system's monotonic clock, the one behind Python's `time.monotonic()`.
 #[cfg(unix)]
 pub fn monotonic_nanoseconds() -> u64 {

@@ -122,14 +122,14 @@ impl Connection {
                 assert_ne!(self.sent_directly_in, Some(self.round), "one direct send in a round");
                 self.sent_directly_in = Some(self.round);
                 let pieces = self.accept(lengths);
-                if let [piece] = &*pieces { self.send_directly(piece) } else { self.send_staged(pieces) }
+                if let [piece] = &*pieces { self.send_directly(piece) } else { self.send_together(pieces) }
             }
             Admission::Enqueue => {
                 assert!(!self.books.lost);
-                for piece in self.accept(lengths) {
-                    let actions = self.stream.enqueue(piece, 0);
-                    self.apply(actions);
-                }
+                let pieces = self.accept(lengths);
+                self.stream.enqueue_all(pieces);
+                let actions = self.stream.check_limits();
+                self.apply(actions);
                 self.flush_listed |= self.stream.wants_flush();
             }
             Admission::Nothing => panic!("there is something to write"),
@@ -156,8 +156,8 @@ impl Connection {
         }
     }
 
-    fn send_staged(&mut self, pieces: Vec<Vec<u8>>) {
-        pieces.into_iter().for_each(|piece| self.stream.stage(piece));
+    fn send_together(&mut self, pieces: Vec<Vec<u8>>) {
+        self.stream.enqueue_all(pieces);
         self.send_queue();
     }
 

@@ -103,7 +103,7 @@ fn settle(connection: &mut Connection) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 5 } else { 1_500 }, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 5 } else { 800 }, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_every_byte_and_every_call_is_accounted_for(
@@ -179,8 +179,7 @@ fn only_what_a_direct_send_leaves_counts_against_the_marks() {
         let mut stream: Stream<Vec<u8>> = Stream::default();
         assert!(stream.set_limits(8, 32).is_empty());
         assert_eq!(stream.admit(1), Ok(Admission::Send));
-        stream.stage(vec![0; 50]);
-        stream.stage(vec![0; 50]);
+        stream.enqueue_all([vec![0; 50], vec![0; 50]]);
         let mut left = room;
         let actions = stream.send_queued(|pieces| {
             let count = pieces.iter().map(|piece| piece.len()).sum::<usize>().min(left);
@@ -211,4 +210,14 @@ fn readiness_told_while_paused_is_kept() {
     stream.drained();
     assert!(stream.pause_reading());
     assert_eq!(stream.resume_reading(), Some(Actions::NONE), "what was drained is not read again");
+}
+
+#[test]
+fn a_full_read_is_remembered_until_a_shorter_one() {
+    let mut stream: Stream<Vec<u8>> = Stream::default();
+    assert!(!stream.last_read_was_full());
+    stream.received(8, 8);
+    assert!(stream.last_read_was_full());
+    stream.received(7, 8);
+    assert!(!stream.last_read_was_full());
 }

@@ -30,7 +30,7 @@ fn config(cases: u32) -> ProptestConfig {
 }
 
 proptest! {
-    #![proptest_config(config(400))]
+    #![proptest_config(config(150))]
 
     #[test]
     fn every_job_runs_once_in_its_round(script in script(0), at_first in 0..5_usize) {

@@ -135,8 +135,7 @@ impl World {
                 let number = index.index(self.timers.len());
                 let timer = &mut self.timers[number];
                 // What a poll has found due is ready, and no timer any more.
-                let expected =
-                    (timer.live && timer.due_in.is_none()).then_some(Job::Timer { number });
+                let expected = (timer.live && timer.due_in.is_none()).then_some(Job::Timer { number });
                 assert_eq!(self.turn.cancel(timer.key), expected);
                 timer.live &= expected.is_none();
             }
@@ -226,7 +225,10 @@ impl World {
         self.boundaries.push((self.since_poll, self.clock.now() - self.last_poll));
         for (callbacks, elapsed) in &self.boundaries {
             let looked = self.since_poll - callbacks >= CLOCK_EVERY;
-            assert!(!looked || *elapsed < TIME_CAP, "{elapsed} ns without a poll, and {CLOCK_EVERY} callbacks more");
+            assert!(
+                !looked || *elapsed < TIME_CAP,
+                "{elapsed} ns without a poll, and {CLOCK_EVERY} callbacks more"
+            );
         }
     }
 
