@@ -73,7 +73,9 @@ async def transfer(steps: list[tuple[str, int]], buffer: int, high: int, kernel:
             written += data
         elif step == "writelines":
             third = size // 3
-            sender.writelines([data[:third], bytearray(data[third : 2 * third]), memoryview(data)[2 * third :]])
+            sender.writelines(
+                [data[:third], bytearray(data[third : 2 * third]), memoryview(data)[2 * third :]]
+            )
             written += data
         elif step == "rest":
             await asyncio.sleep(0)
@@ -95,8 +97,6 @@ async def transfer(steps: list[tuple[str, int]], buffer: int, high: int, kernel:
     st.sampled_from([0, 1, 65_536]),
     st.sampled_from([2048, 200_000]),
 )
-def test_what_is_written_arrives(
-    steps: list[tuple[str, int]], buffer: int, high: int, kernel: int
-) -> None:
+def test_what_is_written_arrives(steps: list[tuple[str, int]], buffer: int, high: int, kernel: int) -> None:
     written, received = motet.run(transfer(steps, buffer, high, kernel))
     assert received == written

@@ -33,9 +33,7 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
 
 
-def test_slow_callbacks_are_logged(
-    loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_slow_callbacks_are_logged(loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture) -> None:
     assert loop.slow_callback_duration == 0.1  # type: ignore[attr-defined]
     loop.slow_callback_duration = 0.01  # type: ignore[attr-defined]
     with caplog.at_level(logging.WARNING, "asyncio"):

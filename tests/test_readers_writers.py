@@ -36,7 +36,9 @@ def run_for(loop: asyncio.AbstractEventLoop, seconds: float = 0.01) -> None:
     loop.run_until_complete(asyncio.sleep(seconds))
 
 
-def test_a_reader_is_called_as_long_as_there_is_something(loop: asyncio.AbstractEventLoop, pair: Pair) -> None:
+def test_a_reader_is_called_as_long_as_there_is_something(
+    loop: asyncio.AbstractEventLoop, pair: Pair
+) -> None:
     here, there = pair
     received: list[bytes] = []
     loop.add_reader(here, lambda: received.append(here.recv(1)))

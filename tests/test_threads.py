@@ -149,9 +149,7 @@ def test_methods_that_cannot_be_sent_raise_in_a_wrong_thread() -> None:
             "add_reader": lambda: loop.add_reader(0, print),
             "statistics": loop.statistics,
         }
-        outcomes = {
-            name: await loop.run_in_executor(None, in_thread, call) for name, call in calls.items()
-        }
+        outcomes = {name: await loop.run_in_executor(None, in_thread, call) for name, call in calls.items()}
         assert not transport.is_closing()
         transport.abort()
         server.close()

@@ -13,7 +13,7 @@ use crate::watchdog::Watched as WatchedLoop;
 use crate::watched::{self, Side, Watched};
 use motet_reactor::clock::{Clock, MonotonicClock};
 use motet_reactor::sys::Waker;
-use motet_reactor::{Reactor, TimerKey, Token, Turn};
+use motet_reactor::{Reactor, TimerKey, Turn};
 use motet_sync::inbox::{Sender, Wake, inbox};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -46,6 +46,13 @@ pub struct State {
     books: Books,
 }
 
+impl State {
+    /// The open reactor and the books.
+    pub fn parts(&mut self) -> Option<(&mut Reactor<Owner>, &mut Books)> {
+        Some((self.reactor.as_mut()?, &mut self.books))
+    }
+}
+
 impl std::ops::Deref for State {
     type Target = Books;
     fn deref(&self) -> &Books {
@@ -62,12 +69,6 @@ impl std::ops::DerefMut for State {
 /// The loop's own books.
 pub struct Books {
     pub turn: Turn<Task>,
-    /// The registrations of watched descriptors, by number.
-    pub watched: Vec<Option<Token>>,
-    /// The transports' registrations, by number.
-    pub transports: Vec<Option<Token>>,
-    /// The listeners' registrations, by number.
-    pub listeners: Vec<Option<Token>>,
     /// Transports that have collected data in this round.
     pub flush: Vec<Py<PyAny>>,
     pub spare: Vec<Py<Handle>>,
@@ -83,23 +84,6 @@ impl Books {
             self.writes_between_runs += 1;
         }
         self.turn.statistics.turns + self.writes_between_runs
-    }
-
-    /// The token kept under a descriptor's number.
-    pub fn token_of(table: &[Option<Token>], descriptor: i32) -> Option<Token> {
-        usize::try_from(descriptor).ok().and_then(|index| table.get(index).copied().flatten())
-    }
-
-    /// Keeps a token under a descriptor's number, or none.
-    pub fn set_token(table: &mut Vec<Option<Token>>, descriptor: i32, token: Option<Token>) {
-        let Ok(index) = usize::try_from(descriptor) else { return };
-        if index >= table.len() {
-            if token.is_none() {
-                return;
-            }
-            table.resize(index + 1, None);
-        }
-        table[index] = token;
     }
 
     /// Gives back the handles that an idle loop does not keep.
@@ -147,13 +131,8 @@ impl Loop {
     }
 
     /// Uses the loop's open reactor.
-    pub fn with_reactor<R>(
-        &self,
-        what: &str,
-        use_it: impl FnOnce(&mut Books, &mut Reactor<Owner>) -> R,
-    ) -> PyResult<R> {
-        self.with(what, |state| state.reactor.as_mut().map(|reactor| use_it(&mut state.books, reactor)))?
-            .ok_or_else(closed_error)
+    pub fn with_reactor<R>(&self, what: &str, use_it: impl FnOnce(&mut Reactor<Owner>) -> R) -> PyResult<R> {
+        self.with(what, |state| state.reactor.as_mut().map(use_it))?.ok_or_else(closed_error)
     }
 
     pub fn is_open(&self) -> bool {
@@ -247,9 +226,6 @@ impl Loop {
                 reactor: Some(reactor),
                 books: Books {
                     turn: Turn::new(receiver),
-                    watched: Vec::new(),
-                    transports: Vec::new(),
-                    listeners: Vec::new(),
                     flush: Vec::new(),
                     spare: Vec::new(),
                     read_buffer: Box::default(),
@@ -285,9 +261,6 @@ impl Loop {
             let owners = state.reactor.as_mut().map(Reactor::clear);
             state.reactor = None;
             state.read_buffer = Box::default();
-            state.watched = Vec::new();
-            state.transports = Vec::new();
-            state.listeners = Vec::new();
             (state.turn.close(), owners)
         })?;
         for owner in owners.into_iter().flatten() {
@@ -333,7 +306,9 @@ impl Loop {
     }
 
     /// What `socket.recv(limit)` returns, or a future of it.
-    fn _sock_receive(this: &Bound<'_, Self>, socket: &Bound<'_, PyAny>, limit: usize) -> PyResult<Py<PyAny>> {
+    fn _sock_receive(this: &Bound<'_, Self>, socket: &Bound<'_, PyAny>, limit: isize) -> PyResult<Py<PyAny>> {
+        let limit =
+            usize::try_from(limit).map_err(|_| PyValueError::new_err("negative buffersize in recv"))?;
         watched::receive(this, socket, limit)
     }
 
@@ -376,8 +351,8 @@ impl Loop {
     /// The open transport that uses a descriptor, or None.
     fn _transport_of(&self, py: Python<'_>, descriptor: i32) -> PyResult<Option<Py<PyAny>>> {
         self.with("loop.add_reader()", |state| {
-            let token = Books::token_of(&state.transports, descriptor)?;
-            match state.reactor.as_ref()?.descriptors().get(token) {
+            let reactor = state.reactor.as_ref()?;
+            match reactor.descriptors().get(reactor.token_of(descriptor)?) {
                 Some((_, Owner::Transport(transport))) => Some(transport.clone_ref(py)),
                 _ => None,
             }

@@ -1,7 +1,7 @@
 //! A server's listening socket: accepts what waits and makes the connections.
 
 use crate::errors::os_error;
-use crate::event_loop::{Books, Loop, Owner};
+use crate::event_loop::{Loop, Owner};
 use crate::operation::descriptor_of;
 use crate::task::Task;
 use crate::transport;
@@ -65,10 +65,9 @@ pub fn start(
     let mut owner = Some(Owner::Listener(Py::new(event_loop.py(), listener)?));
     event_loop
         .get()
-        .with_reactor("server.start_serving()", |books, reactor| {
+        .with_reactor("server.start_serving()", |reactor| {
             let owner = owner.take().expect("the closure runs once");
             let token = reactor.register(descriptor, Interest::Read, owner)?;
-            Books::set_token(&mut books.listeners, descriptor, Some(token));
             Ok::<Token, io::Error>(token)
         })?
         .map_err(os_error)?;
@@ -80,9 +79,8 @@ pub fn stop(event_loop: &Loop, descriptor: RawFd) -> PyResult<()> {
     if !event_loop.is_open() {
         return Ok(());
     }
-    let owner = event_loop.with_reactor("server.close()", |books, reactor| {
-        let token = Books::token_of(&books.listeners, descriptor)?;
-        Books::set_token(&mut books.listeners, descriptor, None);
+    let owner = event_loop.with_reactor("server.close()", |reactor| {
+        let token = reactor.token_of(descriptor)?;
         reactor.deregister(token)
     })?;
     if let Some(Owner::Listener(listener)) = &owner {

@@ -78,6 +78,15 @@ pub fn descriptor_of(socket: &Bound<'_, PyAny>) -> PyResult<RawFd> {
     call::method(socket, intern!(socket.py(), "fileno"))?.extract()
 }
 
+/// The descriptor's number of a socket that must be open.
+#[inline]
+pub fn open_descriptor_of(socket: &Bound<'_, PyAny>) -> PyResult<RawFd> {
+    match descriptor_of(socket)? {
+        closed if closed < 0 => Err(os_error(closed_descriptor())),
+        open => Ok(open),
+    }
+}
+
 impl Operation {
     /// Whether nobody waits for it any more.
     pub fn is_done(&self, py: Python<'_>) -> bool {

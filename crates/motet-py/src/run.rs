@@ -14,9 +14,9 @@ use crate::thread_bound::Claim;
 use crate::transport;
 use crate::watched;
 use motet_reactor::clock::{Clock, MonotonicClock};
-use motet_reactor::sys::Readiness;
+use motet_reactor::sys::Interest;
 use motet_reactor::turn::{Step, Wait};
-use motet_reactor::{Reactor, Token};
+use motet_reactor::{Event, Reactor};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -26,7 +26,7 @@ use std::io;
 enum Target<'py> {
     Transport(Bound<'py, PyAny>),
     Listener(Bound<'py, Listener>),
-    Watched(Token),
+    Watched,
 }
 
 /// What runs needs at every step.
@@ -129,14 +129,20 @@ impl<'py> Runner<'_, 'py> {
         let py = self.py();
         let began = self.event_loop.get().in_debug_mode().then(|| MonotonicClock.now());
         let context = payload.context.as_ref().map(|context| context.bind(py).clone());
-        let result = match &context {
-            Some(context) => context::enter(context).and_then(|_entered| payload.call(py)),
-            None => payload.call(py),
+        let entered = match context.as_ref().map(context::enter).transpose() {
+            Ok(entered) => entered,
+            Err(error) => return self.after_call(handle, payload, Some(error), began),
         };
+        let result = payload.call(py);
+        drop(entered);
         match result {
             Ok(()) if began.is_none() => Ok(()),
             Err(error) if call::ends_the_run(py, &error) => Err(error),
-            result => self.after_call(handle, payload, result.err(), began),
+            Err(error) => {
+                handle.get().note_context(context.map(Bound::unbind));
+                self.after_call(handle, payload, Some(error), began)
+            }
+            Ok(()) => self.after_call(handle, payload, None, began),
         }
     }
 
@@ -152,7 +158,6 @@ impl<'py> Runner<'_, 'py> {
         let py = self.py();
         let callback = payload.callback.as_ref();
         if let Some(error) = error {
-            handle.get().note_context(payload.context.as_ref().map(|context| context.clone_ref(py)));
             let arguments = (handle, callback, payload.arguments(py)?, error.into_value(py));
             self.event_loop.call_method1(intern!(py, "_callback_failed"), arguments)?;
         }
@@ -213,16 +218,26 @@ impl<'py> Runner<'_, 'py> {
     /// Tells the owners of what happened. An event that a `KeyboardInterrupt` leaves over is told when the loop runs again.
     fn dispatch(&mut self) -> PyResult<()> {
         let py = self.py();
-        while let Some((target, readiness)) = self.with(|state| next_target(py, state)) {
+        while let Some((event, target)) = self.with(|state| next_target(py, state)) {
             let watch = &self.event_loop.get().watch;
             watch.pulse.beat();
+            let interest =
+                if matches!(target, Target::Listener(_)) { Interest::Read } else { Interest::Both };
             let result = match target {
-                Target::Transport(transport) => transport::ready(&transport, readiness),
+                Target::Transport(transport) => transport::ready(&transport, event.readiness),
                 Target::Listener(listener) => listener::accept(self.event_loop, &listener),
-                Target::Watched(token) => watched::ready(self.event_loop, token, readiness),
+                Target::Watched => watched::ready(self.event_loop, event.token, event.readiness),
             };
             if watch.pulse.take_flag() {
                 watch.pulse.finish(MonotonicClock.now());
+            }
+            if result.is_err() {
+                // The run ends in the middle of it: what is left is told again when the loop runs next.
+                self.with(|state| {
+                    if let Some(reactor) = &mut state.reactor {
+                        reactor.rearm_before_wait(event.token, interest);
+                    }
+                });
             }
             result?;
         }
@@ -230,15 +245,15 @@ impl<'py> Runner<'_, 'py> {
     }
 }
 
-fn next_target<'py>(py: Python<'py>, state: &mut State) -> Option<(Target<'py>, Readiness)> {
+fn next_target<'py>(py: Python<'py>, state: &mut State) -> Option<(Event, Target<'py>)> {
     let (event, owner) = state.reactor.as_mut()?.next_event()?;
     let target = match owner {
         Owner::Transport(transport) => Target::Transport(transport.bind(py).clone()),
         Owner::Listener(listener) => Target::Listener(listener.bind(py).clone()),
-        Owner::Watched(_) => Target::Watched(event.token),
+        Owner::Watched(_) => Target::Watched,
     };
     state.turn.statistics.callbacks += 1;
-    Some((target, event.readiness))
+    Some((event, target))
 }
 
 /// What a loop has done, for `EventLoop.statistics()`.

@@ -8,7 +8,7 @@
 //! finds a registration of the old one, which is then replaced.
 
 use crate::errors::{closed_descriptor, os_error};
-use crate::event_loop::{Books, Loop, Owner};
+use crate::event_loop::{Loop, Owner, READ_BUFFER};
 use crate::handle::Handle;
 use crate::operation::{Attempt, Call, Operation};
 use crate::task::Task;
@@ -40,7 +40,7 @@ pub struct Watched {
     write: Direction,
     /// The socket object that `blocked` is known for.
     socket: Option<Py<PyWeakrefReference>>,
-    /// Whether that socket is a stream: only there a short read says that no more is to be had for now.
+    /// Whether that socket is an internet stream: only there a short read says that no more is to be had for now.
     is_stream: bool,
     /// The peer will send no more: a short read does not mean that the stream is drained.
     hangup: bool,
@@ -82,6 +82,11 @@ impl Watched {
     }
 }
 
+/// The registration here under a number.
+fn watched_token(reactor: &mut Reactor<Owner>, descriptor: RawFd) -> Option<Token> {
+    reactor.token_of(descriptor).filter(|token| watched_mut(reactor, *token).is_some())
+}
+
 fn watched_mut<'a>(reactor: &'a mut Reactor<Owner>, token: Token) -> Option<&'a mut Watched> {
     match reactor.owner_mut(token) {
         Some(Owner::Watched(watched)) => Some(watched),
@@ -92,30 +97,25 @@ fn watched_mut<'a>(reactor: &'a mut Reactor<Owner>, token: Token) -> Option<&'a 
 /// Removes a registration whose descriptor was closed behind our back, for the caller to drop with no borrow held; otherwise
 /// makes sure that it hears of `interest` too, beginning with the readiness of this moment.
 fn refresh(
-    state: &mut Books,
     reactor: &mut Reactor<Owner>,
     descriptor: RawFd,
     change: impl FnOnce(&mut Watched),
 ) -> io::Result<Option<Owner>> {
-    let Some(token) = Books::token_of(&state.watched, descriptor) else { return Ok(None) };
+    let Some(token) = watched_token(reactor, descriptor) else { return Ok(None) };
     let Some(watched) = watched_mut(reactor, token) else { return Ok(None) };
     change(watched);
     let interest = watched.interest().unwrap_or(Interest::Both);
     match reactor.reregister(token, interest) {
         Ok(()) => Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Books::set_token(&mut state.watched, descriptor, None);
-            Ok(reactor.deregister(token))
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(reactor.deregister(token)),
         Err(error) => Err(error),
     }
 }
 
 /// Ends a descriptor's registration here, for a transport or a listener that takes it over.
 pub fn release(event_loop: &Bound<'_, Loop>, descriptor: RawFd) -> PyResult<()> {
-    let released = event_loop.get().with_reactor("loop.create_connection()", |books, reactor| {
-        let token = Books::token_of(&books.watched, descriptor)?;
-        Books::set_token(&mut books.watched, descriptor, None);
+    let released = event_loop.get().with_reactor("loop.create_connection()", |reactor| {
+        let token = watched_token(reactor, descriptor)?;
         reactor.deregister(token)
     })?;
     end_stale(event_loop.py(), released)
@@ -148,10 +148,8 @@ pub fn add_callback(
     let kept = handle.clone_ref(py);
     let mut replaced = None;
     let stale = inner
-        .with_reactor("loop.add_reader()", |state, reactor| {
-            refresh(state, reactor, descriptor, |watched| {
-                replaced = watched.side(side).callback.replace(kept)
-            })
+        .with_reactor("loop.add_reader()", |reactor| {
+            refresh(reactor, descriptor, |watched| replaced = watched.side(side).callback.replace(kept))
         })?
         .map_err(os_error)?;
     if let Some(replaced) = replaced {
@@ -160,27 +158,21 @@ pub fn add_callback(
     end_stale(py, stale)?;
     let kept = handle.clone_ref(py);
     inner
-        .with_reactor("loop.add_reader()", |state, reactor| {
-            if Books::token_of(&state.watched, descriptor).is_some() {
+        .with_reactor("loop.add_reader()", |reactor| {
+            if watched_token(reactor, descriptor).is_some() {
                 return Ok(());
             }
             let mut watched = Watched::default();
             watched.side(side).callback = Some(kept);
-            enter(state, reactor, descriptor, watched)
+            enter(reactor, descriptor, watched)
         })?
         .map_err(os_error)?;
     Ok(handle)
 }
 
-fn enter(
-    state: &mut Books,
-    reactor: &mut Reactor<Owner>,
-    descriptor: RawFd,
-    watched: Watched,
-) -> io::Result<()> {
+fn enter(reactor: &mut Reactor<Owner>, descriptor: RawFd, watched: Watched) -> io::Result<()> {
     let interest = watched.interest().unwrap_or(Interest::Both);
-    let token = reactor.register(descriptor, interest, Owner::Watched(Box::new(watched)))?;
-    Books::set_token(&mut state.watched, descriptor, Some(token));
+    reactor.register(descriptor, interest, Owner::Watched(Box::new(watched)))?;
     Ok(())
 }
 
@@ -190,8 +182,8 @@ pub fn remove_callback(event_loop: &Bound<'_, Loop>, descriptor: RawFd, side: Si
     if !inner.is_open() {
         return Ok(false);
     }
-    let removed = inner.with_reactor("loop.remove_reader()", |state, reactor| {
-        let token = Books::token_of(&state.watched, descriptor)?;
+    let removed = inner.with_reactor("loop.remove_reader()", |reactor| {
+        let token = watched_token(reactor, descriptor)?;
         let watched = watched_mut(reactor, token)?;
         let removed = watched.side(side).callback.take();
         let mut empty = None;
@@ -199,7 +191,6 @@ pub fn remove_callback(event_loop: &Bound<'_, Loop>, descriptor: RawFd, side: Si
             // Fails only where the descriptor was closed: then there is nothing to hear of.
             Some(interest) => drop(reactor.reregister(token, interest)),
             None => {
-                Books::set_token(&mut state.watched, descriptor, None);
                 empty = reactor.deregister(token);
             }
         }
@@ -215,14 +206,14 @@ pub fn remove_callback(event_loop: &Bound<'_, Loop>, descriptor: RawFd, side: Si
 /// `sock_recv`: the data, or a future of it.
 pub fn receive(event_loop: &Bound<'_, Loop>, socket: &Bound<'_, PyAny>, limit: usize) -> PyResult<Py<PyAny>> {
     let py = event_loop.py();
-    let descriptor = operation::descriptor_of(socket)?;
+    let descriptor = operation::open_descriptor_of(socket)?;
     if may_try(event_loop.get(), descriptor, socket, Side::Read)? {
         match operation::receive(event_loop.get(), py, descriptor, limit)? {
             Ok(data) => {
                 let count = data.bind(py).as_bytes().len();
-                event_loop.get().with_reactor("loop.sock_recv()", |state, reactor| {
-                    if let Some(watched) = known(state, reactor, descriptor, socket) {
-                        watched.received(count, limit);
+                event_loop.get().with_reactor("loop.sock_recv()", |reactor| {
+                    if let Some(watched) = known(reactor, descriptor, socket) {
+                        watched.received(count, limit.min(READ_BUFFER));
                     }
                 })?;
                 return Ok(data.into_any());
@@ -241,7 +232,7 @@ pub fn send_all(
     data: &Bound<'_, PyAny>,
 ) -> PyResult<Py<PyAny>> {
     let py = event_loop.py();
-    let descriptor = operation::descriptor_of(socket)?;
+    let descriptor = operation::open_descriptor_of(socket)?;
     let data: PyBackedBytes = match data.cast::<PyBytes>() {
         Ok(bytes) => bytes.clone().into(),
         // A buffer that the program may change meanwhile is copied.
@@ -271,14 +262,14 @@ pub fn retry(
     method: &Bound<'_, PyAny>,
     arguments: &Bound<'_, PyTuple>,
 ) -> PyResult<Py<PyAny>> {
-    let descriptor = operation::descriptor_of(socket)?;
+    let descriptor = operation::open_descriptor_of(socket)?;
     let call = Call::Method(method.clone().unbind(), arguments.clone().unbind());
     wait(event_loop, descriptor, socket, side, call)
 }
 
 /// A future of the socket's being writable.
 pub fn wait_writable(event_loop: &Bound<'_, Loop>, socket: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-    let descriptor = operation::descriptor_of(socket)?;
+    let descriptor = operation::open_descriptor_of(socket)?;
     wait(event_loop, descriptor, socket, Side::Write, Call::Ready)
 }
 
@@ -293,19 +284,18 @@ impl Watched {
 
 /// The entry of a socket, if the number's entry is that socket's.
 fn known<'a>(
-    state: &Books,
     reactor: &'a mut Reactor<Owner>,
     descriptor: RawFd,
     socket: &Bound<'_, PyAny>,
 ) -> Option<&'a mut Watched> {
-    let token = Books::token_of(&state.watched, descriptor)?;
+    let token = watched_token(reactor, descriptor)?;
     watched_mut(reactor, token).filter(|watched| watched.is_for(socket))
 }
 
 /// Whether an attempt may succeed at once, and is this caller's turn.
 fn may_try(event_loop: &Loop, descriptor: RawFd, socket: &Bound<'_, PyAny>, side: Side) -> PyResult<bool> {
-    event_loop.with_reactor("loop.sock_recv()", |state, reactor| {
-        known(state, reactor, descriptor, socket).is_none_or(|watched| {
+    event_loop.with_reactor("loop.sock_recv()", |reactor| {
+        known(reactor, descriptor, socket).is_none_or(|watched| {
             let direction = watched.side(side);
             !direction.blocked && direction.operations.is_empty()
         })
@@ -324,15 +314,15 @@ fn wait(
     let future = crate::schedule::create_future(event_loop)?;
     let operation = Operation { future: future.clone().unbind(), socket: socket.clone().unbind(), call };
     let mut operation = Some(operation);
-    let queued = inner.with_reactor("loop.sock_recv()", |state, reactor| {
-        let Some(watched) = known(state, reactor, descriptor, socket) else { return false };
+    let queued = inner.with_reactor("loop.sock_recv()", |reactor| {
+        let Some(watched) = known(reactor, descriptor, socket) else { return false };
         watched.side(side).operations.extend(operation.take());
         true
     })?;
     if !queued {
         begin_watching(event_loop, descriptor, socket)?;
-        inner.with_reactor("loop.sock_recv()", |state, reactor| {
-            if let Some(watched) = known(state, reactor, descriptor, socket) {
+        inner.with_reactor("loop.sock_recv()", |reactor| {
+            if let Some(watched) = known(reactor, descriptor, socket) {
                 watched.side(side).operations.extend(operation.take());
             }
         })?;
@@ -354,7 +344,9 @@ fn begin_watching(
     let inner = event_loop.get();
     event_loop.call_method1(intern!(py, "_ensure_fd_no_transport"), (socket,))?;
     let reference = PyWeakrefReference::new(socket)?.unbind();
-    let is_stream = socket.getattr(intern!(py, "type"))?.extract::<i32>()? == libc::SOCK_STREAM;
+    let kind = |name| socket.getattr(name)?.extract::<i32>();
+    let is_stream = kind(intern!(py, "type"))? == libc::SOCK_STREAM
+        && matches!(kind(intern!(py, "family"))?, libc::AF_INET | libc::AF_INET6);
     let mut old = None;
     let bind = |watched: &mut Watched| {
         old = watched.socket.replace(reference.clone_ref(py));
@@ -364,17 +356,17 @@ fn begin_watching(
         watched.write.blocked = false;
     };
     let stale = inner
-        .with_reactor("loop.sock_recv()", |state, reactor| refresh(state, reactor, descriptor, bind))?
+        .with_reactor("loop.sock_recv()", |reactor| refresh(reactor, descriptor, bind))?
         .map_err(os_error)?;
     drop(old);
     end_stale(py, stale)?;
     inner
-        .with_reactor("loop.sock_recv()", |state, reactor| {
-            if Books::token_of(&state.watched, descriptor).is_some() {
+        .with_reactor("loop.sock_recv()", |reactor| {
+            if watched_token(reactor, descriptor).is_some() {
                 return Ok(());
             }
             let watched = Watched { socket: Some(reference), is_stream, ..Watched::default() };
-            enter(state, reactor, descriptor, watched)
+            enter(reactor, descriptor, watched)
         })?
         .map_err(os_error)?;
     Ok(())
@@ -384,8 +376,9 @@ fn begin_watching(
 fn forget_cancelled(event_loop: &Bound<'_, Loop>, descriptor: RawFd, side: Side) -> PyResult<()> {
     let py = event_loop.py();
     loop {
-        let front = event_loop.get().with_reactor("loop.sock_recv()", |state, reactor| {
-            let watched = watched_mut(reactor, Books::token_of(&state.watched, descriptor)?)?;
+        let front = event_loop.get().with_reactor("loop.sock_recv()", |reactor| {
+            let token = watched_token(reactor, descriptor)?;
+            let watched = watched_mut(reactor, token)?;
             let operations = &mut watched.side(side).operations;
             if operations.len() > 1 { operations.pop_front() } else { None }
         })?;
@@ -393,8 +386,8 @@ fn forget_cancelled(event_loop: &Bound<'_, Loop>, descriptor: RawFd, side: Side)
             Some(operation) if operation.is_done(py) => {}
             Some(operation) => {
                 let mut operation = Some(operation);
-                return event_loop.get().with_reactor("loop.sock_recv()", |state, reactor| {
-                    let token = Books::token_of(&state.watched, descriptor);
+                return event_loop.get().with_reactor("loop.sock_recv()", |reactor| {
+                    let token = watched_token(reactor, descriptor);
                     if let Some(watched) = token.and_then(|token| watched_mut(reactor, token))
                         && let Some(operation) = operation.take()
                     {
@@ -412,7 +405,8 @@ fn forget_cancelled(event_loop: &Bound<'_, Loop>, descriptor: RawFd, side: Side)
 /// The descriptor is ready: schedules its callbacks and finishes the calls that can be finished.
 pub fn ready(event_loop: &Bound<'_, Loop>, token: Token, readiness: Readiness) -> PyResult<()> {
     let py = event_loop.py();
-    let descriptor = event_loop.get().with_reactor("loop.run_forever()", |state, reactor| {
+    let descriptor = event_loop.get().with("loop.run_forever()", |state| {
+        let (reactor, books) = state.parts()?;
         let (descriptor, _) = reactor.descriptors().get(token)?;
         let watched = watched_mut(reactor, token)?;
         watched.hangup |= readiness.hangup;
@@ -423,7 +417,7 @@ pub fn ready(event_loop: &Bound<'_, Loop>, token: Token, readiness: Readiness) -
             if told {
                 direction.blocked = false;
                 if let Some(callback) = &direction.callback {
-                    state.turn.push(Task::Repeated(callback.clone_ref(py)));
+                    books.turn.push(Task::Repeated(callback.clone_ref(py)));
                     arm = true;
                 }
             }
@@ -447,7 +441,7 @@ fn finish_calls(event_loop: &Bound<'_, Loop>, token: Token, descriptor: RawFd, s
     let py = event_loop.py();
     let inner = event_loop.get();
     loop {
-        let next = inner.with_reactor("loop.run_forever()", |_, reactor| {
+        let next = inner.with_reactor("loop.run_forever()", |reactor| {
             let direction = watched_mut(reactor, token)?.side(side);
             if direction.blocked { None } else { direction.operations.pop_front() }
         })?;
@@ -458,7 +452,7 @@ fn finish_calls(event_loop: &Bound<'_, Loop>, token: Token, descriptor: RawFd, s
         let result = match operation.attempt(inner, py, descriptor) {
             Ok(Attempt::Blocked) => {
                 let mut operation = Some(operation);
-                inner.with_reactor("loop.run_forever()", |_, reactor| {
+                inner.with_reactor("loop.run_forever()", |reactor| {
                     if let Some(watched) = watched_mut(reactor, token)
                         && let Some(operation) = operation.take()
                     {
@@ -473,9 +467,9 @@ fn finish_calls(event_loop: &Bound<'_, Loop>, token: Token, descriptor: RawFd, s
                 if let (Call::Receive(limit), Ok(data)) = (&operation.call, value.bind(py).cast::<PyBytes>())
                 {
                     let count = data.as_bytes().len();
-                    inner.with_reactor("loop.run_forever()", |_, reactor| {
+                    inner.with_reactor("loop.run_forever()", |reactor| {
                         if let Some(watched) = watched_mut(reactor, token) {
-                            watched.received(count, *limit);
+                            watched.received(count, (*limit).min(READ_BUFFER));
                         }
                     })?;
                 }

@@ -28,6 +28,8 @@ pub struct Reactor<O> {
     events: Events,
     pending: VecDeque<Event>,
     descriptors: Descriptors<O>,
+    /// The last registration under each number: the one that the poller knows.
+    numbers: Vec<Option<Token>>,
     rearm: Vec<(Token, Interest)>,
     process: u32,
 }
@@ -45,6 +47,7 @@ impl<O> Reactor<O> {
             events: Events::with_capacity(EVENTS_PER_WAIT),
             pending: VecDeque::new(),
             descriptors: Descriptors::default(),
+            numbers: Vec::new(),
             rearm: Vec::new(),
             process: process_id(),
         };
@@ -59,7 +62,10 @@ impl<O> Reactor<O> {
     pub fn register(&mut self, descriptor: Descriptor, interest: Interest, owner: O) -> io::Result<Token> {
         let token = self.descriptors.insert(descriptor, owner);
         match self.poller.register(descriptor, token.to_bits(), interest) {
-            Ok(()) => Ok(token),
+            Ok(()) => {
+                self.set_number(descriptor, Some(token));
+                Ok(token)
+            }
             Err(error) => {
                 self.descriptors.remove(token);
                 Err(error)
@@ -80,12 +86,34 @@ impl<O> Reactor<O> {
     /// were fetched already.
     pub fn deregister(&mut self, token: Token) -> Option<O> {
         let (descriptor, owner) = self.descriptors.remove(token)?;
+        self.forget(descriptor, token);
+        Some(owner)
+    }
+
+    /// Takes a registration out of the poller, unless the number belongs to a later one by now.
+    fn forget(&mut self, descriptor: Descriptor, token: Token) {
+        if self.token_of(descriptor) != Some(token) {
+            return;
+        }
+        self.set_number(descriptor, None);
         // After fork the child shares the parent's epoll instance: a removal here would take the parent's away.
         if self.process == process_id() {
             // Fails only where the descriptor was closed before, which removed the registration.
             let _ = self.poller.deregister(descriptor);
         }
-        Some(owner)
+    }
+
+    /// The last registration under a number, if it stands.
+    pub fn token_of(&self, descriptor: Descriptor) -> Option<Token> {
+        usize::try_from(descriptor).ok().and_then(|index| self.numbers.get(index).copied().flatten())
+    }
+
+    fn set_number(&mut self, descriptor: Descriptor, token: Option<Token>) {
+        let Ok(index) = usize::try_from(descriptor) else { return };
+        if index >= self.numbers.len() {
+            self.numbers.resize(index + 1, None);
+        }
+        self.numbers[index] = token;
     }
 
     /// Tells the readiness of this registration again by the next wait: level-triggered, for one event.
@@ -139,17 +167,9 @@ impl<O> Reactor<O> {
     pub fn clear(&mut self) -> Vec<O> {
         self.pending.clear();
         self.rearm.clear();
-        let same_process = self.process == process_id();
-        let entries = self.descriptors.drain();
-        entries
-            .into_iter()
-            .map(|(descriptor, owner)| {
-                if same_process {
-                    // As in `deregister`.
-                    let _ = self.poller.deregister(descriptor);
-                }
-                owner
-            })
-            .collect()
+        let tokens: Vec<Token> = self.numbers.iter().flatten().copied().collect();
+        let mut owners: Vec<O> = tokens.into_iter().filter_map(|token| self.deregister(token)).collect();
+        owners.extend(self.descriptors.drain().into_iter().map(|(_, owner)| owner));
+        owners
     }
 }

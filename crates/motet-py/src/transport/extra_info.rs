@@ -73,7 +73,7 @@ fn socket_object<'py>(this: &Transport, py: Python<'py>) -> PyResult<Bound<'py, 
             Socket::Descriptor(descriptor) => Ok(descriptor),
             other => {
                 let object = match &other {
-                    Socket::Object(object, _) => Some(object.clone_ref(py)),
+                    Socket::Object(object, _) | Socket::Shared(object, _) => Some(object.clone_ref(py)),
                     _ => None,
                 };
                 connection.socket = other;

@@ -3,7 +3,7 @@
 use super::{Connection, Deferred, Socket, Transport, apply, body, lifecycle};
 use crate::errors::{closed_descriptor, os_error};
 use crate::{bulk, call, context};
-use motet_reactor::stream::Sent;
+use motet_reactor::stream::{Actions, Sent};
 use motet_reactor::sys::{Readiness, socket};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyRuntimeError;
@@ -25,6 +25,9 @@ pub fn ready(transport: &Bound<'_, PyAny>, readiness: Readiness) -> PyResult<()>
         (connection.context(transport.py()), readiness.writable && connection.stream.queued_bytes() > 0)
     });
     let _entered = context.as_ref().map(context::enter).transpose()?;
+    if let Err(error) = this.require_socket(transport.py())? {
+        return lifecycle::fail(transport, os_error(error), "Fatal error on socket transport");
+    }
     if has_queue {
         send_queue(this, transport)?;
     }
@@ -56,6 +59,9 @@ pub fn run_deferred(transport: &Bound<'_, PyAny>, deferred: Deferred) -> PyResul
 
 /// Sends what is queued, as far as it fits.
 pub fn send_queue(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+    if let Err(error) = this.require_socket(transport.py())? {
+        return lifecycle::fail(transport, os_error(error), "Fatal write error on socket transport");
+    }
     let event_loop = this.event_loop.get();
     let mut total = 0;
     let sent = this.with(|connection| {
@@ -87,8 +93,17 @@ enum Outcome<'py> {
     Blocked,
 }
 
-/// Reads while there is something and the protocol wants it; a read that fills its buffer lets the others have a turn.
+/// Reads, and leaves what an exception that ends the run has kept from being read to a later round.
 fn read(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+    let result = read_available(this, transport);
+    if result.is_err() && this.with(|connection| connection.stream.wants_read()) {
+        apply(transport, Actions::READ_LATER)?;
+    }
+    result
+}
+
+/// Reads while there is something and the protocol wants it; a read that fills its buffer lets the others have a turn.
+fn read_available(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = transport.py();
     loop {
         let next = this.with(|connection| {
@@ -133,7 +148,7 @@ fn read(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<()> {
         if filled {
             // The stream stays readable; nothing will tell so again.
             let later = this.with(|connection| connection.stream.wants_read());
-            return if later { apply(transport, motet_reactor::stream::Actions::READ_LATER) } else { Ok(()) };
+            return if later { apply(transport, Actions::READ_LATER) } else { Ok(()) };
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Connection, Deferred, Socket, TYPE, Transport, apply, body};
 use crate::errors::os_error;
-use crate::event_loop::{Books, Loop, Owner};
+use crate::event_loop::{Loop, Owner};
 use crate::task::Task;
 use crate::{call, context, operation};
 use motet_reactor::Stream;
@@ -26,11 +26,16 @@ fn allocate<'py>(
     context: Py<PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = event_loop.py();
+    let mut stream = Stream::default();
     if let Some(descriptor) = socket.descriptor() {
-        socket::set_no_delay(descriptor);
+        if peer.is_some() || socket::local_address(descriptor).is_some() {
+            socket::set_no_delay(descriptor);
+        } else {
+            stream.distrust_short_reads();
+        }
     }
     let connection = Connection {
-        stream: Stream::default(),
+        stream,
         socket,
         token: None,
         protocol: Some(protocol.clone().unbind()),
@@ -83,7 +88,7 @@ pub fn connect<'py>(
     // `socket.makefile` does, the object is told that it is in use.
     let uses: i64 = socket_object.getattr(intern!(py, "_io_refs"))?.extract()?;
     socket_object.setattr(intern!(py, "_io_refs"), uses + 1)?;
-    let socket = Socket::Object(socket_object.clone().unbind(), descriptor);
+    let socket = Socket::Shared(socket_object.clone().unbind(), descriptor);
     let attach = server.as_ref().map(|server| server.clone_ref(py));
     let context = context::copy_current(py)?;
     let transport = allocate(event_loop, socket, protocol, server, Some(extra.unbind()), None, context)?;
@@ -150,10 +155,9 @@ fn start_reading(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<std
     crate::watched::release(this.event_loop.bind(transport.py()), number)?;
     let owner = Owner::Transport(transport.clone().unbind());
     let mut owner = Some(owner);
-    let registered = this.event_loop.get().with_reactor("loop.create_connection()", |books, reactor| {
+    let registered = this.event_loop.get().with_reactor("loop.create_connection()", |reactor| {
         let owner = owner.take().expect("the closure runs once");
         let token = reactor.register(number, Interest::Both, owner)?;
-        Books::set_token(&mut books.transports, number, Some(token));
         Ok(token)
     })?;
     Ok(registered.map(|token| this.with(|connection| connection.token = Some(token))))
@@ -252,12 +256,10 @@ pub fn lose_connection(transport: &Bound<'_, PyAny>) -> PyResult<()> {
 }
 
 fn forget_registration(this: &Transport) -> PyResult<()> {
-    let (token, number) = this.with(|connection| (connection.token.take(), connection.socket.number()));
+    let token = this.with(|connection| connection.token.take());
     let Some(token) = token else { return Ok(()) };
-    let owner = this.event_loop.get().with_reactor("transport.close()", |books, reactor| {
-        Books::set_token(&mut books.transports, number, None);
-        reactor.deregister(token)
-    })?;
+    let owner =
+        this.event_loop.get().with_reactor("transport.close()", |reactor| reactor.deregister(token))?;
     drop(owner);
     Ok(())
 }
@@ -291,7 +293,7 @@ fn close_socket(this: &Transport, py: Python<'_>) -> PyResult<()> {
         let address = connection.socket.descriptor().and_then(socket::local_address);
         std::mem::replace(&mut connection.socket, Socket::Closed(number, address))
     });
-    if let Socket::Object(object, _) = socket {
+    if let Socket::Object(object, _) | Socket::Shared(object, _) = socket {
         let object = object.bind(py);
         object.call_method0(intern!(py, "_decref_socketios"))?;
         object.call_method0(intern!(py, "close"))?;

@@ -159,6 +159,8 @@ fn warn_dropped(py: Python<'_>) -> PyResult<()> {
 #[inline]
 fn send_now(this: This<'_, '_>, transport: &Transport, data: Bound<'_, PyBytes>) -> PyResult<Py<PyAny>> {
     let slice = data.as_bytes();
+    // A socket that is gone is closed by this, which the send then finds.
+    let _ = transport.require_socket(this.py())?;
     let sent = transport.with(|connection| match connection.socket.descriptor() {
         Some(descriptor) => socket::send(descriptor, slice),
         None => Err(closed_descriptor()),

@@ -47,6 +47,8 @@ enum Socket {
     Descriptor(OwnedFd),
     /// A Python socket object, which closes it.
     Object(Py<PyAny>, RawFd),
+    /// A socket object that the program has as well and may take the descriptor from, by `detach()`.
+    Shared(Py<PyAny>, RawFd),
     /// Nobody any more; the number it had, and the address.
     Closed(RawFd, Option<SocketAddr>),
 }
@@ -56,8 +58,11 @@ impl Socket {
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Self::Descriptor(descriptor) => Some(std::os::fd::AsFd::as_fd(descriptor)),
-            // SAFETY: the socket object, which is ours alone to close, keeps the descriptor open.
-            Self::Object(_, descriptor) => Some(unsafe { BorrowedFd::borrow_raw(*descriptor) }),
+            // SAFETY: the socket object keeps the descriptor open: it is ours alone, or the program's and told that it is in use,
+            // and `Transport::require_socket` has seen that it still has the number.
+            Self::Object(_, descriptor) | Self::Shared(_, descriptor) => {
+                Some(unsafe { BorrowedFd::borrow_raw(*descriptor) })
+            }
             Self::Closed(..) => None,
         }
     }
@@ -65,7 +70,7 @@ impl Socket {
     fn number(&self) -> RawFd {
         match self {
             Self::Descriptor(descriptor) => descriptor.as_raw_fd(),
-            Self::Object(_, number) | Self::Closed(number, _) => *number,
+            Self::Object(_, number) | Self::Shared(_, number) | Self::Closed(number, _) => *number,
         }
     }
 }
@@ -121,6 +126,24 @@ impl Transport {
         use_connection(&mut self.connection.borrow_mut())
     }
 
+    /// Makes sure, before input and output, that a socket object that the program has as well still has its descriptor: the
+    /// number may be another file's by now.
+    #[inline]
+    fn require_socket(&self, py: Python<'_>) -> PyResult<std::io::Result<()>> {
+        let shared = self.with(|connection| match &connection.socket {
+            Socket::Shared(socket, number) => Some((socket.bind(py).clone(), *number)),
+            _ => None,
+        });
+        let Some((socket, number)) = shared else { return Ok(Ok(())) };
+        if crate::operation::descriptor_of(&socket)? == number {
+            return Ok(Ok(()));
+        }
+        let gone =
+            self.with(|connection| std::mem::replace(&mut connection.socket, Socket::Closed(number, None)));
+        drop(gone);
+        Ok(Err(crate::errors::closed_descriptor()))
+    }
+
     fn protocol<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         self.with(|connection| connection.protocol.as_ref().map(|protocol| protocol.bind(py).clone()))
     }
@@ -137,7 +160,7 @@ impl Body for Transport {
             connection.extra.as_ref().map(Py::as_ptr),
             connection.error.as_ref().map(Py::as_ptr),
             match &connection.socket {
-                Socket::Object(socket, _) => Some(socket.as_ptr()),
+                Socket::Object(socket, _) | Socket::Shared(socket, _) => Some(socket.as_ptr()),
                 _ => None,
             },
         ]

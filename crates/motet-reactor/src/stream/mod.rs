@@ -91,7 +91,7 @@ impl Flags {
     const STARTED: u16 = 1;
     const PAUSED: u16 = 1 << 1;
     const READABLE: u16 = 1 << 2;
-    const HANGUP: u16 = 1 << 3;
+    const SHORT_READS_SAY_NOTHING: u16 = 1 << 3;
     const END_OF_INPUT: u16 = 1 << 4;
     const END_OF_OUTPUT: u16 = 1 << 5;
     const CLOSING: u16 = 1 << 6;
@@ -149,8 +149,14 @@ impl<B: AsRef<[u8]>> Stream<B> {
     pub fn set_readable(&mut self, hangup: bool) {
         self.flags.set(Flags::READABLE, true);
         if hangup {
-            self.flags.set(Flags::HANGUP, true);
+            self.flags.set(Flags::SHORT_READS_SAY_NOTHING, true);
         }
+    }
+
+    /// A short read on this stream says nothing about what is left: reads go on until one would block. So it is on Unix sockets,
+    /// where a read stops at passed descriptors, and around urgent data.
+    pub fn distrust_short_reads(&mut self) {
+        self.flags.set(Flags::SHORT_READS_SAY_NOTHING, true);
     }
 
     /// Whether the binding should read now.
@@ -162,7 +168,7 @@ impl<B: AsRef<[u8]>> Stream<B> {
     /// data makes a new event, unless the peer's end has been told already: then the end is still to be read.
     pub fn received(&mut self, count: usize, capacity: usize) {
         self.flags.set(Flags::FULL_READ, count == capacity);
-        if count < capacity && !self.flags.has(Flags::HANGUP) {
+        if count < capacity && !self.flags.has(Flags::SHORT_READS_SAY_NOTHING) {
             self.flags.set(Flags::READABLE, false);
         }
     }

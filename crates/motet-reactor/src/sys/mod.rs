@@ -58,7 +58,7 @@ pub struct Readiness {
     pub readable: bool,
     /// There is room to write, or an error to collect.
     pub writable: bool,
-    /// The peer will send no more: a short read does not mean that the stream is drained.
+    /// The peer will send no more, or has sent urgent data: a short read does not mean that the stream is drained.
     pub hangup: bool,
 }
 

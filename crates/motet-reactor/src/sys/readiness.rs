@@ -12,6 +12,12 @@ const WAKE: mio::Token = mio::Token(usize::MAX);
 
 const _: () = assert!(usize::BITS >= u64::BITS, "mio's tokens are too small for a slot and its generation");
 
+/// Urgent data is heard of where the system tells it: a read stops in front of it.
+#[cfg(target_os = "linux")]
+const READING: mio::Interest = mio::Interest::READABLE.add(mio::Interest::PRIORITY);
+#[cfg(not(target_os = "linux"))]
+const READING: mio::Interest = mio::Interest::READABLE;
+
 /// An epoll or kqueue instance.
 #[derive(Debug)]
 pub struct Poller(mio::Poll);
@@ -27,9 +33,9 @@ pub struct Events(mio::Events);
 impl From<Interest> for mio::Interest {
     fn from(interest: Interest) -> Self {
         match interest {
-            Interest::Read => Self::READABLE,
+            Interest::Read => READING,
             Interest::Write => Self::WRITABLE,
-            Interest::Both => Self::READABLE | Self::WRITABLE,
+            Interest::Both => READING | Self::WRITABLE,
         }
     }
 }
@@ -105,9 +111,9 @@ impl Events {
         for event in self.0.iter().filter(|event| event.token() != WAKE) {
             let broken = event.is_error();
             let readiness = Readiness {
-                readable: event.is_readable() || event.is_read_closed() || broken,
+                readable: event.is_readable() || event.is_read_closed() || event.is_priority() || broken,
                 writable: event.is_writable() || event.is_write_closed() || broken,
-                hangup: event.is_read_closed() || broken,
+                hangup: event.is_read_closed() || event.is_priority() || broken,
             };
             each(event.token().0 as u64, readiness);
         }

@@ -103,6 +103,7 @@ fn a_slow_chain_is_interrupted_by_the_clock_and_a_fast_one_by_the_count() {
                 Step::Run(number) => {
                     clock.advance(cost);
                     callbacks += 1;
+                    assert!(callbacks < 2 * COUNT_CAP, "no cap ends the chain");
                     (0..=u32::from(number == 0)).for_each(|_| turn.push(1));
                 }
                 Step::Poll(wait) => {
