@@ -1,4 +1,4 @@
-"""`create_connection` and `connect_accepted_socket`: addresses, several candidates, local addresses, cancellation."""
+"""`create_connection` and `connect_accepted_socket`: candidates, local addresses, cancellation."""
 
 from __future__ import annotations
 

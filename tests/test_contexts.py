@@ -105,7 +105,7 @@ def test_something_else_than_a_context_is_refused_at_the_call() -> None:
             lambda: loop.call_soon(print, context=3),  # type: ignore[arg-type]
             lambda: loop.call_later(0, print, context={}),  # type: ignore[arg-type]
         ):
-            with pytest.raises(TypeError, match="context must be a contextvars.Context, not"):
+            with pytest.raises(TypeError, match=r"context must be a contextvars\.Context, not"):
                 schedule()
 
 

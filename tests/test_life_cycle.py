@@ -1,4 +1,4 @@
-"""Running, stopping and closing a loop: what each does in which state, and how it refuses; as asyncio's own."""
+"""Running, stopping and closing a loop: what each does in which state, and how it refuses."""
 
 from __future__ import annotations
 
@@ -161,10 +161,12 @@ def test_closing_drops_what_waits(make_loop: MakeLoop) -> None:
 
 
 def test_an_unclosed_loop_warns(make_loop: MakeLoop) -> None:
-    loop = make_loop()
-    with pytest.warns(ResourceWarning, match="unclosed event loop"):
-        del loop
+    def forget() -> None:
+        make_loop()
         gc.collect()
+
+    with pytest.warns(ResourceWarning, match="unclosed event loop"):
+        forget()
 
 
 def test_run_refuses_within_a_running_loop() -> None:

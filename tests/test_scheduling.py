@@ -147,14 +147,16 @@ def test_a_cycle_through_a_dropped_loop_is_collected() -> None:
     class Owner:
         pass
 
-    loop = motet.new_event_loop()
-    owner: Any = Owner()
-    owner.handle = loop.call_soon(lambda: owner)
-    owner.timer = loop.call_later(3600, lambda: owner)
-    owner.loop = loop
-    reference = weakref.ref(owner)
-    loop.close()
-    del owner, loop
+    def make() -> weakref.ref[Any]:
+        loop = motet.new_event_loop()
+        owner: Any = Owner()
+        owner.handle = loop.call_soon(lambda: owner)
+        owner.timer = loop.call_later(3600, lambda: owner)
+        owner.loop = loop
+        loop.close()
+        return weakref.ref(owner)
+
+    reference = make()
     gc.collect()
     assert reference() is None
 

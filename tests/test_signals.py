@@ -1,4 +1,4 @@
-"""Signals: `add_signal_handler`, Ctrl-C as `asyncio.run` treats it, and the handlers that a program has set itself."""
+"""Signals: `add_signal_handler`, Ctrl-C as `asyncio.run` treats it, and the program's own handlers."""
 
 from __future__ import annotations
 

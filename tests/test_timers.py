@@ -1,4 +1,4 @@
-"""`call_later` and `call_at`: order, cancellation, odd deadlines, memory; and a random schedule against a model."""
+"""`call_later` and `call_at`: order, cancellation, odd deadlines, memory; a random schedule and its model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A transport as an object: its class, information, ownership of the socket, what happens to forgotten ones."""
+"""A transport as an object: its class, information, ownership of the socket, and forgotten ones."""
 
 from __future__ import annotations
 
@@ -158,19 +158,16 @@ def test_a_closed_socket_makes_no_transport(make_loop: MakeLoop) -> None:
 
 
 def test_a_forgotten_transport_warns_and_closes() -> None:
-    here, there = socket.socketpair()
-    there.settimeout(30)
-    loop = motet.new_event_loop()
-
-    async def forget() -> None:
-        await connect(here)
-
-    loop.run_until_complete(forget())
-    del here
-    with pytest.warns(ResourceWarning, match="unclosed transport"):
-        loop.close()
-        del loop
+    def forget() -> socket.socket:
+        here, there = socket.socketpair()
+        there.settimeout(30)
+        with closing(motet.new_event_loop()) as loop:
+            loop.run_until_complete(connect(here))
         gc.collect()
+        return there
+
+    with pytest.warns(ResourceWarning, match="unclosed transport"):
+        there = forget()
     with there:
         assert there.recv(1) == b""
 

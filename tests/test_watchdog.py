@@ -124,7 +124,7 @@ def test_many_short_callbacks_are_no_block() -> None:
         end = loop.time() + 0.5
 
         async def be_busy() -> None:
-            while loop.time() < end:
+            while loop.time() < end:  # noqa: ASYNC110, busy on purpose
                 await asyncio.sleep(0)
 
         loop.run_until_complete(be_busy())

@@ -65,15 +65,21 @@ class SocketMethods(LoopBase):
 
     async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
         """Receives into a writable buffer; returns the number of bytes."""
-        return await self._read(sock, sock.recv_into, buf)
+        count: int = await self._read(sock, sock.recv_into, buf)
+        self._count_bytes(count, 0)
+        return count
 
     async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
         """Receives a datagram; returns it and the sender's address."""
-        return await self._read(sock, sock.recvfrom, bufsize)
+        data, address = await self._read(sock, sock.recvfrom, bufsize)
+        self._count_bytes(len(data), 0)
+        return data, address
 
     async def sock_recvfrom_into(self, sock: socket.socket, buf: Any, nbytes: int = 0) -> tuple[int, Any]:
         """Receives a datagram into a writable buffer; returns its length and the sender's address."""
-        return await self._read(sock, sock.recvfrom_into, buf, nbytes or len(buf))
+        count, address = await self._read(sock, sock.recvfrom_into, buf, nbytes or len(buf))
+        self._count_bytes(count, 0)
+        return count, address
 
     async def sock_sendall(self, sock: socket.socket, data: Any) -> None:
         """Sends all of `data`. After an error nobody can tell how much has been sent."""
@@ -84,7 +90,9 @@ class SocketMethods(LoopBase):
 
     async def sock_sendto(self, sock: socket.socket, data: Any, address: "_Address") -> int:
         """Sends a datagram to `address`; returns the number of bytes."""
-        return await self._write(sock, sock.sendto, data, address)
+        count: int = await self._write(sock, sock.sendto, data, address)
+        self._count_bytes(0, count)
+        return count
 
     async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
         """Accepts a connection; returns a non-blocking socket and the peer's address."""

@@ -1,8 +1,8 @@
-"""Connects that are cancelled and transports that are closed at random while numbers of descriptors are reused.
+"""Cancelled connects and transports closed at random, while numbers of descriptors are reused.
 
-Each client sends its own number in every message, and so does the server's answer: a byte that reaches the wrong connection
-is found. The run is repeatable but for the timing of the system: `MOTET_STRESS_SEED` chooses it, `MOTET_STRESS_SECONDS` its
-length.
+Each client sends its own number in every message, and so does the server's answer: a byte that reaches the
+wrong connection is found. The run is repeatable but for the timing of the system: `MOTET_STRESS_SEED` chooses
+it, `MOTET_STRESS_SECONDS` its length.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ async def stress(seconds: float, seed: int) -> tuple[Stress, dict[str, object]]:
     await asyncio.wait_for(server.wait_closed(), 30)
     with suppress(TimeoutError):
         async with asyncio.timeout(30):
-            while open_descriptors() > before:
+            while open_descriptors() > before:  # noqa: ASYNC110, nothing tells of it
                 await asyncio.sleep(0.01)
     left = open_descriptors() - before
     return stress, {"reports": reports, "left": left}

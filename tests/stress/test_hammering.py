@@ -1,4 +1,4 @@
-"""Threads hammer `call_soon_threadsafe` on a sleeping and on a busy loop; many loops run in threads side by side."""
+"""Threads hammer `call_soon_threadsafe` on a sleeping and on a busy loop; many loops run side by side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ten thousand connections are held at once and all of them answered; both ends are processes of their own."""
+"""Ten thousand connections are held at once and all answered; both ends are processes of their own."""
 
 from __future__ import annotations
 

@@ -67,16 +67,17 @@ def test_nothing_is_left() -> None:
 
 
 def test_nothing_is_left_of_loops_that_nobody_closed() -> None:
-    def forget() -> None:
+    def make() -> None:
         loop = motet.new_event_loop()
         loop.call_later(3600, int, loop)
-        with pytest.warns(ResourceWarning, match="unclosed event loop"):
-            del loop
-            gc.collect()
 
-    for _ in range(10):
-        forget()
+    def forget(count: int) -> None:
+        for _ in range(count):
+            make()
+            with pytest.warns(ResourceWarning, match="unclosed event loop"):
+                gc.collect()
+
+    forget(10)
     before = descriptors(), threads()
-    for _ in range(100):
-        forget()
+    forget(100)
     assert (descriptors(), threads()) == before

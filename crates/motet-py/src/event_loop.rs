@@ -321,6 +321,14 @@ impl Loop {
         watched::send_all(this, socket, data)
     }
 
+    /// Counts bytes that a socket's own methods have moved.
+    fn _count_bytes(&self, received: u64, sent: u64) -> PyResult<()> {
+        self.with("loop.sock_recv()", |state| {
+            state.turn.statistics.bytes_received += received;
+            state.turn.statistics.bytes_sent += sent;
+        })
+    }
+
     /// A future of what `method(*arguments)` returns when the socket is readable and it no longer blocks.
     #[pyo3(signature = (socket, method, *arguments))]
     fn _sock_retry_read(

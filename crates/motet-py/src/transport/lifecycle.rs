@@ -129,10 +129,11 @@ pub fn begin_accepted(
 /// Tells the protocol of the connection, begins to read and resolves the waiter.
 pub fn begin(this: &Transport, transport: &Bound<'_, PyAny>, waiter: Option<Py<PyAny>>) -> PyResult<()> {
     let py = transport.py();
+    let mut told = Ok(());
     if let Some(protocol) = this.protocol(py)
         && let Err(error) = call::method_with(&protocol, intern!(py, "connection_made"), transport)
     {
-        report(transport, error, "Fatal error: protocol.connection_made() call failed.")?;
+        told = report(transport, error, "Fatal error: protocol.connection_made() call failed.");
     }
     if let Err(error) = start_reading(this, transport)? {
         fail(transport, os_error(error), "Fatal error: the socket cannot be polled")?;
@@ -143,7 +144,8 @@ pub fn begin(this: &Transport, transport: &Bound<'_, PyAny>, waiter: Option<Py<P
             call::method_with(waiter, intern!(py, "set_result"), &py.None().into_bound(py))?;
         }
     }
-    Ok(())
+    // What ends the run ends it here; the connection goes on when the loop runs next.
+    told
 }
 
 fn start_reading(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<std::io::Result<()>> {
