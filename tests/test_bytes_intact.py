@@ -61,6 +61,7 @@ async def transfer(steps: list[tuple[str, int]], buffer: int, high: int, kernel:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, kernel)
     sender, sending = await loop.create_unix_connection(Receiver, sock=here)
     receiver: Any
+    receiving: Any
     receiver, receiving = await loop.create_unix_connection(
         (lambda: BufferedReceiver(buffer)) if buffer else Receiver, sock=there
     )

@@ -100,7 +100,7 @@ def test_arguments_that_contradict(make_loop: MakeLoop) -> None:
         loop = asyncio.get_running_loop()
         with socket.socket() as sock, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
             with pytest.raises(ValueError, match="host/port and sock can not be specified at the same time"):
-                await loop.create_connection(asyncio.Protocol, "127.0.0.1", 1, sock=sock)
+                await loop.create_connection(asyncio.Protocol, "127.0.0.1", 1, sock=sock)  # type: ignore[call-overload]
             with pytest.raises(ValueError, match="host and port was not specified and no sock specified"):
                 await loop.create_connection(asyncio.Protocol)
             with pytest.raises(ValueError, match="A Stream Socket was expected"):

@@ -34,8 +34,8 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_slow_callbacks_are_logged(loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture) -> None:
-    assert loop.slow_callback_duration == 0.1  # type: ignore[attr-defined]
-    loop.slow_callback_duration = 0.01  # type: ignore[attr-defined]
+    assert loop.slow_callback_duration == 0.1
+    loop.slow_callback_duration = 0.01
     with caplog.at_level(logging.WARNING, "asyncio"):
         loop.call_soon(be_slow)
         loop.run_until_complete(asyncio.sleep(0))
@@ -65,7 +65,7 @@ def test_a_slow_callback_that_fails_is_logged_and_reported(
 
     reports: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, details: reports.append(details))
-    loop.slow_callback_duration = 0.01  # type: ignore[attr-defined]
+    loop.slow_callback_duration = 0.01
     with caplog.at_level(logging.WARNING, "asyncio"):
         loop.call_soon(fail_slowly)
         loop.run_until_complete(asyncio.sleep(0))
@@ -128,7 +128,8 @@ def test_outside_debug_mode_nothing_is_noted(loop: asyncio.AbstractEventLoop) ->
 
 def test_coroutines_that_nobody_awaits_tell_their_origin(loop: asyncio.AbstractEventLoop) -> None:
     def make_and_forget() -> None:
-        be_a_slow_task()
+        coroutine = be_a_slow_task()
+        del coroutine
 
     async def main() -> None:
         make_and_forget()

@@ -160,9 +160,9 @@ def test_closing_drops_what_waits(make_loop: MakeLoop) -> None:
     assert ran == []
 
 
-def test_an_unclosed_loop_warns(make_loop: MakeLoop) -> None:
+def test_an_unclosed_loop_warns() -> None:
     def forget() -> None:
-        make_loop()
+        motet.new_event_loop()
         gc.collect()
 
     with pytest.warns(ResourceWarning, match="unclosed event loop"):

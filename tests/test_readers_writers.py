@@ -109,7 +109,12 @@ def test_readers_and_writers_of_one_descriptor_are_independent(
         called.append(here.recv(10).decode())
 
     loop.add_reader(here, read)
-    loop.add_writer(here, lambda: (called.append("writer"), loop.remove_writer(here)))
+
+    def write() -> None:
+        called.append("writer")
+        loop.remove_writer(here)
+
+    loop.add_writer(here, write)
     run_for(loop)
     assert called == ["writer"]
     there.send(b"reader")

@@ -97,7 +97,7 @@ def test_a_callback_cancels_a_later_one_of_its_round(make_loop: MakeLoop) -> Non
 def test_a_callback_that_cancels_itself_has_run() -> None:
     with closing(motet.new_event_loop()) as loop:
         ran: list[str] = []
-        handles: list[asyncio.Handle] = []
+        handles: list[motet.Handle] = []
 
         def cancel_itself() -> None:
             handles[0].cancel()

@@ -37,6 +37,11 @@ class Echo(asyncio.Protocol):
         self.transport.write(data)
 
 
+async def call_wrongly(method: Callable[..., Any], *arguments: Any, **keywords: Any) -> None:
+    """A call that type checkers refuse."""
+    await method(*arguments, **keywords)
+
+
 async def ask(host: str, port: int, text: bytes = b"question") -> bytes:
     reader, writer = await asyncio.open_connection(host, port)
     writer.write(text)
@@ -165,9 +170,9 @@ def test_arguments_that_contradict(make_loop: MakeLoop) -> None:
     async def main(loop: asyncio.AbstractEventLoop) -> None:
         with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
             with pytest.raises(ValueError, match="host/port and sock can not be specified at the same time"):
-                await loop.create_server(Echo, "127.0.0.1", 0, sock=stream)
+                await call_wrongly(loop.create_server, Echo, "127.0.0.1", 0, sock=stream)
             with pytest.raises(ValueError, match="Neither host/port nor sock were specified"):
-                await loop.create_server(Echo)
+                await call_wrongly(loop.create_server, Echo)
             with pytest.raises(ValueError, match="A Stream Socket was expected"):
                 await loop.create_server(Echo, sock=datagrams)
             with pytest.raises(TypeError, match="ssl argument must be an SSLContext or None"):

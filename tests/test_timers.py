@@ -168,7 +168,7 @@ def test_a_random_schedule_runs_as_its_model_says(operations: list[Operation]) -
     with closing(motet.new_event_loop()) as loop:
         ran: list[int] = []
         base = loop.time() - 1
-        handles: list[asyncio.Handle] = []
+        handles: list[motet.Handle] = []
         model: list[tuple[float, int]] = []
         for kind, value in operations:
             number = len(handles)

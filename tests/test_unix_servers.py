@@ -106,11 +106,11 @@ def test_connections_that_fail(make_loop: MakeLoop, path: Path) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         with pytest.raises(FileNotFoundError):
-            await loop.create_unix_connection(Echo, path)
+            await loop.create_unix_connection(Echo, str(path))
         with socket.socket(socket.AF_UNIX) as bound:
             bound.bind(str(path))
             with pytest.raises(ConnectionRefusedError):
-                await loop.create_unix_connection(Echo, path)
+                await loop.create_unix_connection(Echo, str(path))
 
     with closing(make_loop()) as loop:
         loop.run_until_complete(main())

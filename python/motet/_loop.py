@@ -24,7 +24,7 @@ from ._unsupported import UnsupportedMethods, refuse_tls
 _Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
 
 # Before the interpreter takes down what the watchdog uses.
-atexit.register(_motet._stop_watchdog)
+atexit.register(_motet._prepare_exit)
 
 _HOT_METHODS = ("call_soon", "call_soon_threadsafe")
 

@@ -19,7 +19,7 @@ __all__ = [
     "SocketTransport",
     "TimerHandle",
     "__version__",
-    "_stop_watchdog",
+    "_prepare_exit",
 ]
 
 _T = TypeVar("_T")
@@ -192,4 +192,4 @@ class Loop:
     ) -> None: ...
     def _stop_listening(self, descriptor: int) -> None: ...
 
-def _stop_watchdog() -> None: ...
+def _prepare_exit() -> None: ...

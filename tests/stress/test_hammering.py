@@ -47,7 +47,8 @@ def test_nothing_is_lost_and_order_is_kept(busy: bool) -> None:
 
             again()
         senders = [threading.Thread(target=ledger.send, args=[thread]) for thread in range(THREADS)]
-        loop.call_soon(lambda: [sender.start() for sender in senders])
+        for sender in senders:
+            loop.call_soon(sender.start)
         guard = loop.call_later(120, loop.stop)
         loop.run_forever()
         guard.cancel()

@@ -69,7 +69,7 @@ def test_nothing_is_left() -> None:
 def test_nothing_is_left_of_loops_that_nobody_closed() -> None:
     def make() -> None:
         loop = motet.new_event_loop()
-        loop.call_later(3600, int, loop)
+        loop.call_later(3600, id, loop)
 
     def forget(count: int) -> None:
         for _ in range(count):

@@ -148,6 +148,17 @@ unsafe fn body_of<'a, T>(object: *mut ffi::PyObject) -> &'a T {
     unsafe { &(*object.cast::<Object<T>>()).body }
 }
 
+/// Runs what the interpreter asks for, also while it is being taken down, when pyo3 refuses to attach.
+fn attached<R>(run: impl FnOnce(Python<'_>) -> R) -> R {
+    let mut run = Some(run);
+    let mut take = || run.take().expect("it is run once");
+    match Python::try_attach(|py| take()(py)) {
+        Some(result) => result,
+        // SAFETY: only called by the interpreter, from threads that are attached to it.
+        None => take()(unsafe { Python::assume_attached() }),
+    }
+}
+
 unsafe extern "C" fn traverse<T: Body>(
     object: *mut ffi::PyObject,
     visit: ffi::visitproc,
@@ -166,7 +177,7 @@ unsafe extern "C" fn traverse<T: Body>(
 
 unsafe extern "C" fn clear<T: Body>(object: *mut ffi::PyObject) -> c_int {
     // SAFETY: the collector calls this with live objects of the class, attached.
-    Python::attach(|py| unsafe { body_of::<T>(object) }.clear(py));
+    attached(|py| unsafe { body_of::<T>(object) }.clear(py));
     0
 }
 
@@ -177,11 +188,11 @@ unsafe extern "C" fn describe<T: Body>(object: *mut ffi::PyObject) -> *mut ffi::
 
 unsafe extern "C" fn finalise<T: Body>(object: *mut ffi::PyObject) {
     // SAFETY: the interpreter calls this with a live object of the class, attached.
-    Python::attach(|py| T::finalise(unsafe { Borrowed::from_ptr(py, object) }));
+    attached(|py| T::finalise(unsafe { Borrowed::from_ptr(py, object) }));
 }
 
 unsafe extern "C" fn deallocate<T: Body>(object: *mut ffi::PyObject) {
-    Python::attach(|_| {
+    attached(|_| {
         // SAFETY: the interpreter calls this once, for an object without references. The finaliser may make it live again, and
         // then nothing is touched. Untracked first, since what is dropped may start a collection.
         unsafe {

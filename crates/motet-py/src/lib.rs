@@ -14,6 +14,7 @@ mod call;
 mod context;
 mod errors;
 mod event_loop;
+mod exit;
 mod handle;
 mod heap_type;
 mod listener;
@@ -30,6 +31,16 @@ mod watched;
 
 use pyo3::prelude::*;
 
+/// Ends the watchdog and freezes the loops of other threads, before the interpreter is taken down.
+#[pyfunction]
+#[pyo3(name = "_prepare_exit")]
+fn prepare_exit(py: Python<'_>) {
+    py.detach(|| {
+        watchdog::stop();
+        exit::freeze_others();
+    });
+}
+
 /// The core of motet: the event loop's machinery.
 #[pymodule(gil_used = false)]
 fn _motet(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -40,7 +51,7 @@ fn _motet(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<handle::TimerHandle>()?;
     module.add_class::<listener::Listener>()?;
     module.add("SocketTransport", transport::transport_type(py)?)?;
-    module.add_function(wrap_pyfunction!(watchdog::stop_watchdog, module)?)?;
+    module.add_function(wrap_pyfunction!(prepare_exit, module)?)?;
     schedule::add_methods(py)?;
     Ok(())
 }

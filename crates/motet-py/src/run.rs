@@ -7,6 +7,7 @@ use crate::call;
 use crate::context;
 use crate::errors::os_error;
 use crate::event_loop::{Loop, Owner, READ_BUFFER, State, wrong_thread};
+use crate::exit::{self, Busy};
 use crate::handle::{Handle, Payload};
 use crate::listener::{self, Listener};
 use crate::task::Task;
@@ -33,6 +34,7 @@ enum Target<'py> {
 pub struct Runner<'a, 'py> {
     event_loop: &'a Bound<'py, Loop>,
     claim: Claim<'a, State>,
+    busy: Busy,
 }
 
 /// Runs until `stop()`, `KeyboardInterrupt` or `SystemExit`.
@@ -47,7 +49,7 @@ pub fn run(event_loop: &Bound<'_, Loop>) -> PyResult<()> {
         }
         state.turn.begin(&MonotonicClock);
     })?;
-    let mut runner = Runner { event_loop, claim };
+    let mut runner = Runner { event_loop, claim, busy: Busy::begin() };
     while runner.step()? {}
     Ok(())
 }
@@ -65,6 +67,9 @@ impl<'py> Runner<'_, 'py> {
     }
 
     fn step(&mut self) -> PyResult<bool> {
+        if exit::is_exiting() {
+            exit::freeze_attached(self.py());
+        }
         let stopping = self.event_loop.get().is_stopping();
         match self.with(|state| state.turn.next(stopping, &MonotonicClock)) {
             Step::Run(task) => self.run_task(task)?,
@@ -202,7 +207,7 @@ impl<'py> Runner<'_, 'py> {
             _ => {
                 drop(inner.share_spare(self.with(|state| state.surplus())));
                 pulse.set_idle();
-                py.detach(|| look(wait))
+                self.busy.wait(py, || look(wait))
             }
         };
         let now = MonotonicClock.now();

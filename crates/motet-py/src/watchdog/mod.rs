@@ -17,12 +17,4 @@ mod stack;
 mod thread;
 
 pub use records::Watched;
-
-use pyo3::prelude::*;
-
-/// Ends the watchdog for good, before the interpreter takes `faulthandler` down.
-#[pyfunction]
-#[pyo3(name = "_stop_watchdog")]
-pub fn stop_watchdog(py: Python<'_>) {
-    py.detach(thread::stop);
-}
+pub use thread::stop;
