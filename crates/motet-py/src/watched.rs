@@ -87,7 +87,7 @@ fn watched_token(reactor: &mut Reactor<Owner>, descriptor: RawFd) -> Option<Toke
     reactor.token_of(descriptor).filter(|token| watched_mut(reactor, *token).is_some())
 }
 
-fn watched_mut<'a>(reactor: &'a mut Reactor<Owner>, token: Token) -> Option<&'a mut Watched> {
+fn watched_mut(reactor: &mut Reactor<Owner>, token: Token) -> Option<&mut Watched> {
     match reactor.owner_mut(token) {
         Some(Owner::Watched(watched)) => Some(watched),
         _ => None,

@@ -58,9 +58,9 @@ impl Socket {
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Self::Descriptor(descriptor) => Some(std::os::fd::AsFd::as_fd(descriptor)),
-            // SAFETY: the socket object keeps the descriptor open: it is ours alone, or the program's and told that it is in use,
-            // and `Transport::require_socket` has seen that it still has the number.
             Self::Object(_, descriptor) | Self::Shared(_, descriptor) => {
+                // SAFETY: the socket object keeps the descriptor open: it is ours alone, or the program's and told that it is in use,
+                // and `Transport::require_socket` has seen that it still has the number.
                 Some(unsafe { BorrowedFd::borrow_raw(*descriptor) })
             }
             Self::Closed(..) => None,
