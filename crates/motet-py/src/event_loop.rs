@@ -268,7 +268,12 @@ impl Loop {
                 transport::loop_closed(transport.bind(py));
             }
         }
-        drop(waiting);
+        for task in waiting {
+            // The program may hold the handle on; it must not keep the callback alive (see handle.rs).
+            if let Task::Callback(handle) = task {
+                handle.get().discard(py);
+            }
+        }
         Ok(())
     }
 

@@ -252,6 +252,14 @@ impl Handle {
         self.leave_pending(CANCELLED).then(|| std::mem::take(unsafe { &mut *self.payload.get() }))
     }
 
+    /// Drops what was to be called: the loop is closed.
+    pub fn discard(&self, py: Python<'_>) {
+        // SAFETY: the payload is used up here.
+        if let Some(payload) = unsafe { self.begin() } {
+            payload.release(py);
+        }
+    }
+
     /// Shows the collector what a handle holds that only its loop holds.
     pub fn traverse(this: &Py<Self>, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         // SAFETY: reads the reference count of a valid reference.

@@ -1,5 +1,6 @@
 //! What the loop asks of a transport: to read, to send, to carry on.
 
+use super::delivery::{self, Delivery};
 use super::{Connection, Deferred, Socket, Transport, apply, body, lifecycle};
 use crate::errors::{closed_descriptor, os_error};
 use crate::{bulk, call, context};
@@ -109,10 +110,10 @@ fn read_available(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<()
         let next = this.with(|connection| {
             let wanted = connection.stream.wants_read();
             let protocol = connection.protocol.as_ref().filter(|_| wanted)?;
-            Some((protocol.bind(py).clone(), connection.buffered))
+            Some((protocol.bind(py).clone(), connection.delivery))
         });
-        let Some((protocol, buffered)) = next else { return Ok(()) };
-        let (outcome, filled) = if buffered {
+        let Some((protocol, delivery)) = next else { return Ok(()) };
+        let (outcome, filled) = if delivery == Delivery::Buffer {
             match read_into_protocol(this, transport, &protocol)? {
                 Some(result) => result,
                 None => return Ok(()),
@@ -131,7 +132,10 @@ fn read_available(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<()
         };
         match outcome {
             Outcome::Data(data) => {
-                let result = call::method_with(&protocol, intern!(py, "data_received"), data.as_any());
+                let result = match delivery {
+                    Delivery::Reader => delivery::feed_reader(&protocol, &data),
+                    _ => call::method_with(&protocol, intern!(py, "data_received"), data.as_any()).map(drop),
+                };
                 if let Err(error) = result {
                     lifecycle::protocol_failed(transport, error, "data_received")?;
                 }

@@ -1,5 +1,6 @@
 //! How a transport begins and ends, and what happens when something fails.
 
+use super::delivery::Delivery;
 use super::{Connection, Deferred, Socket, TYPE, Transport, apply, body};
 use crate::errors::os_error;
 use crate::event_loop::{Loop, Owner};
@@ -9,7 +10,6 @@ use motet_reactor::Stream;
 use motet_reactor::sys::{Interest, socket};
 use pyo3::exceptions::{PyOSError, PyResourceWarning};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString};
 use pyo3::{Borrowed, intern};
 use std::cell::RefCell;
@@ -39,7 +39,7 @@ fn allocate<'py>(
         socket,
         token: None,
         protocol: Some(protocol.clone().unbind()),
-        buffered: is_buffered(protocol)?,
+        delivery: Delivery::of(protocol)?,
         context: Some(context),
         server,
         extra,
@@ -51,16 +51,6 @@ fn allocate<'py>(
         py,
         Transport { event_loop: event_loop.clone().unbind(), connection: RefCell::new(connection) },
     )
-}
-
-/// Whether a protocol lends its own buffers.
-pub fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
-    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let py = protocol.py();
-    let class = CLASS.get_or_try_init(py, || {
-        Ok::<_, PyErr>(py.import("asyncio.protocols")?.getattr("BufferedProtocol")?.unbind())
-    })?;
-    protocol.is_instance(class.bind(py))
 }
 
 /// The transport of a socket object, which it takes over. The protocol hears of the connection in a later round.

@@ -1,5 +1,6 @@
 //! What the program calls on a transport.
 
+use super::delivery::Delivery;
 use super::{TYPE, Transport, apply, body, extra_info, input_output, lifecycle};
 use crate::errors::{closed_descriptor, os_error};
 use crate::event_loop::{State, wrong_thread};
@@ -297,11 +298,11 @@ fn set_protocol(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py
     let mut storage = Storage::default();
     let arguments = arguments.complete("set_protocol", &["protocol"], &mut storage)?;
     let protocol = arguments.get(0);
-    let buffered = lifecycle::is_buffered(&protocol)?;
+    let delivery = Delivery::of(&protocol)?;
     let protocol = protocol.to_owned().unbind();
     let (transport, _claim) = claimed(this, "transport.set_protocol()")?;
     let old = transport.with(|connection| {
-        connection.buffered = buffered;
+        connection.delivery = delivery;
         connection.protocol.replace(protocol)
     });
     drop(old);

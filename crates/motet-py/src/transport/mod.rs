@@ -5,14 +5,17 @@
 //!
 //! - `methods.rs`: what the program calls.
 //! - `input_output.rs`: what the loop calls: readiness, flushing, steps put off to a later round.
+//! - `delivery.rs`: how data reaches a protocol.
 //! - `lifecycle.rs`: how a transport begins and ends.
 //! - `extra_info.rs`: `get_extra_info`, made when asked for.
 
+mod delivery;
 mod extra_info;
 mod input_output;
 mod lifecycle;
 mod methods;
 
+use delivery::Delivery;
 pub use input_output::{flush, ready, run_deferred};
 pub use lifecycle::{begin_accepted, connect, loop_closed};
 pub use methods::transport_type;
@@ -81,8 +84,7 @@ struct Connection {
     socket: Socket,
     token: Option<Token>,
     protocol: Option<Py<PyAny>>,
-    /// Whether the protocol lends its own buffers (`asyncio.BufferedProtocol`).
-    buffered: bool,
+    delivery: Delivery,
     /// Where the protocol's methods run.
     context: Option<Py<PyAny>>,
     server: Option<Py<PyAny>>,
