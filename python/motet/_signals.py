@@ -8,6 +8,7 @@ when the system gave it to another thread, and Ctrl-C is never late.
 import asyncio
 import contextvars
 import errno
+import inspect
 import signal
 import socket
 import sys
@@ -63,7 +64,7 @@ class SignalMethods(LoopBase):
         self, sig: int, callback: Callable[[*_Arguments], object], *args: *_Arguments
     ) -> None:
         """Has `callback(*args)` called by the loop when the signal arrives. Only in the main thread."""
-        if asyncio.iscoroutine(callback) or asyncio.iscoroutinefunction(callback):
+        if asyncio.iscoroutine(callback) or inspect.iscoroutinefunction(callback):
             raise TypeError("coroutines cannot be used with add_signal_handler()")
         _check_signal(sig)
         self._check_closed()

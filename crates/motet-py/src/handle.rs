@@ -189,7 +189,8 @@ impl Handle {
         }
     }
 
-    /// Uses the payload of a pending handle.
+    /// Uses the payload of a pending handle. `use_payload` must not allocate: a collection, which old Pythons begin in any
+    /// allocation, could come back here and wait for ever.
     fn look<R>(&self, use_payload: impl FnOnce(&Payload) -> R) -> Option<R> {
         self.state.compare_exchange(PENDING, LOOKING, Ordering::Acquire, Ordering::Relaxed).ok()?;
         // SAFETY: this thread has moved the state out of PENDING.
@@ -304,7 +305,7 @@ impl Handle {
     /// The callback's arguments, or None when it has run or was cancelled.
     #[getter]
     fn _args<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
-        self.look(|payload| payload.arguments(py)).transpose()
+        self.copy(py).map(|payload| payload.arguments(py)).transpose()
     }
 
     /// Where the callback was scheduled: a list of frames in debug mode, else None.

@@ -7,7 +7,7 @@ use motet_reactor::sys::socket;
 use pyo3::exceptions::{PyBlockingIOError, PyInterruptedError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyTuple};
+use pyo3::types::{PyBytes, PyTuple, PyWeakrefMethods, PyWeakrefReference};
 use pyo3::{PyTraverseError, PyVisit, intern};
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
@@ -27,7 +27,8 @@ pub enum Call {
 /// A waiting call and the future that its caller awaits.
 pub struct Operation {
     pub future: Py<PyAny>,
-    pub socket: Py<PyAny>,
+    /// Weak: a cancelled call waits on until its socket is ready or gone, and must not keep it from going.
+    pub socket: Py<PyWeakrefReference>,
     pub call: Call,
 }
 
@@ -97,7 +98,8 @@ impl Operation {
 
     /// Tries once. `descriptor` is the number that the readiness was told for: a socket that has another by now was closed.
     pub fn attempt(&mut self, event_loop: &Loop, py: Python<'_>, descriptor: RawFd) -> PyResult<Attempt> {
-        if descriptor_of(self.socket.bind(py))? != descriptor {
+        let socket = self.socket.bind(py).upgrade();
+        if socket.map_or(Ok(-1), |socket| descriptor_of(&socket))? != descriptor {
             return Err(os_error(closed_descriptor()));
         }
         match &mut self.call {

@@ -207,7 +207,7 @@ impl<'py> Runner<'_, 'py> {
             _ => {
                 drop(inner.share_spare(self.with(|state| state.surplus())));
                 pulse.set_idle();
-                self.busy.wait(py, || look(wait))
+                inner.state.while_away(|| self.busy.wait(py, || look(wait)))
             }
         };
         let now = MonotonicClock.now();

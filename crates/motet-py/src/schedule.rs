@@ -70,8 +70,17 @@ fn push_callback(event_loop: &Loop, py: Python<'_>, payload: Payload) -> PyResul
         return Ok(handle.into_any());
     }
     let payload = payload.unwrap_or_default();
-    let shared = if reused.is_err() { event_loop.take_shared_spare() } else { None };
-    let handle = match shared {
+    if reused.is_err() {
+        return send_callback(event_loop, py, payload);
+    }
+    let handle = Handle::create(py, payload)?;
+    event_loop.push(Task::Callback(handle.clone().unbind()))?;
+    Ok(handle.into_any().unbind())
+}
+
+/// Puts a callback into the inbox.
+fn send_callback(event_loop: &Loop, py: Python<'_>, payload: Payload) -> PyResult<Py<PyAny>> {
+    let handle = match event_loop.take_shared_spare() {
         Some(spare) => {
             // SAFETY: only handles whose last reference the loop held are shared.
             unsafe { spare.get().refill(payload) };
@@ -79,7 +88,7 @@ fn push_callback(event_loop: &Loop, py: Python<'_>, payload: Payload) -> PyResul
         }
         None => Handle::create(py, payload)?,
     };
-    event_loop.push(Task::Callback(handle.clone().unbind()))?;
+    event_loop.send(Task::Callback(handle.clone().unbind()))?;
     Ok(handle.into_any().unbind())
 }
 
@@ -130,8 +139,13 @@ fn call_soon_threadsafe(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyR
         return call_soon_in_debug_mode(this, callback, &arguments, "call_soon_threadsafe", false);
     }
     let context = given_or_current(py, context_of(&arguments, "call_soon_threadsafe")?)?;
-    // The same as `call_soon`, which sends where the thread is another one; only debug mode forbids that there.
-    push_callback(event_loop, py, Payload::new(py, callback, arguments.from(1), context)?)
+    let payload = Payload::new(py, callback, arguments.from(1), context)?;
+    if cfg!(Py_GIL_DISABLED) && !event_loop.state.is_mine() {
+        // Not even for a moment may this thread claim the loop: its own may be about to run it. (Under the GIL nobody sees a
+        // claim that is given back before the GIL is.)
+        return send_callback(event_loop, py, payload);
+    }
+    push_callback(event_loop, py, payload)
 }
 
 #[cold]
@@ -148,7 +162,12 @@ fn call_soon_in_debug_mode(
     let context = given_or_current(py, context_of(arguments, function)?)?;
     let handle = Handle::create(py, Payload::new(py, callback, arguments.from(1), context)?)?;
     note_origin(py, handle.get())?;
-    event_loop.push(Task::Callback(handle.clone().unbind()))?;
+    let task = Task::Callback(handle.clone().unbind());
+    if own_thread || event_loop.state.is_mine() {
+        event_loop.push(task)?
+    } else {
+        event_loop.send(task)?
+    }
     Ok(handle.into_any().unbind())
 }
 
@@ -237,7 +256,8 @@ fn create_task(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<
     let mut count = 3;
     let mut names: [Option<Borrowed<'_, '_, PyString>>; 5] = [None; 5];
     for (name, value) in given {
-        if count == values.len() {
+        // A second `loop` is refused there.
+        if count == values.len() || name.to_str()? == "loop" {
             return create_task_by_base(this, &arguments);
         }
         names[count - 3] = Some(name);

@@ -9,11 +9,13 @@
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// A value bound to the thread that has claimed it.
 pub struct ThreadBound<T> {
     owner: AtomicUsize,
+    /// The owner may use the value without the GIL: the collector must not look.
+    away: AtomicBool,
     value: RefCell<T>,
 }
 
@@ -57,7 +59,7 @@ use crate::sys::thread_token;
 
 impl<T> ThreadBound<T> {
     pub fn new(value: T) -> Self {
-        Self { owner: AtomicUsize::new(0), value: RefCell::new(value) }
+        Self { owner: AtomicUsize::new(0), away: AtomicBool::new(false), value: RefCell::new(value) }
     }
 
     /// Whether this thread holds the claim.
@@ -98,12 +100,27 @@ impl<T> ThreadBound<T> {
         self.value.try_borrow_mut().ok().map(|mut value| use_value(&mut value))
     }
 
+    /// Runs `wait`, which detaches from the interpreter and may use the value meanwhile.
+    ///
+    /// The mark is set and removed by an attached thread. So it stands still while a collector runs, which looks several times
+    /// and has to see the same each time: a borrow that begins between two looks would have live objects taken for garbage.
+    pub fn while_away<R>(&self, wait: impl FnOnce() -> R) -> R {
+        self.away.store(true, Ordering::Relaxed);
+        let result = wait();
+        self.away.store(false, Ordering::Relaxed);
+        result
+    }
+
     /// Looks at the value during garbage collection, unless it is in use.
     ///
     /// # Safety
-    /// No other thread may run code of this crate meanwhile: the collector holds the GIL, or has stopped the world. A thread
-    /// that was stopped while it used the value has left the borrow marked, and then nothing is looked at.
+    /// The collector holds the GIL, or has stopped the world, and so no attached thread runs. A thread that was stopped while it used
+    /// the value has left the borrow marked; one that may use it detached has said so ([`ThreadBound::while_away`]). Then
+    /// nothing is looked at.
     pub unsafe fn inspect_stopped(&self, look: impl FnOnce(&T)) {
+        if self.away.load(Ordering::Relaxed) {
+            return;
+        }
         if let Ok(value) = self.value.try_borrow() {
             look(&value);
         }

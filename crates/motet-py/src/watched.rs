@@ -312,7 +312,11 @@ fn wait(
     let py = event_loop.py();
     let inner = event_loop.get();
     let future = crate::schedule::create_future(event_loop)?;
-    let operation = Operation { future: future.clone().unbind(), socket: socket.clone().unbind(), call };
+    let operation = Operation {
+        future: future.clone().unbind(),
+        socket: PyWeakrefReference::new(socket)?.unbind(),
+        call,
+    };
     let mut operation = Some(operation);
     let queued = inner.with_reactor("loop.sock_recv()", |reactor| {
         let Some(watched) = known(reactor, descriptor, socket) else { return false };

@@ -75,9 +75,15 @@ macro_rules! getter {
     };
 }
 
-getter!(extra, |this: This<'_, '_>| Ok(extra_info::all(body(this), this.py())?.into_any().unbind()));
+getter!(extra, |this: This<'_, '_>| {
+    let (transport, _claim) = claimed(this, "transport._extra")?;
+    Ok(extra_info::all(transport, this.py())?.into_any().unbind())
+});
 getter!(event_loop, |this: This<'_, '_>| Ok(body(this).event_loop.clone_ref(this.py()).into_any()));
-getter!(protocol, |this: This<'_, '_>| body(this).protocol(this.py()).into_py_any(this.py()));
+getter!(protocol, |this: This<'_, '_>| {
+    let (transport, _claim) = claimed(this, "transport._protocol")?;
+    transport.protocol(this.py()).into_py_any(this.py())
+});
 
 /// The Rust part, with the loop claimed for the call.
 #[inline]

@@ -10,6 +10,7 @@ use crate::sys;
 use motet_reactor::clock::{Clock, MonotonicClock};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
 use pyo3::types::PyDict;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
@@ -62,8 +63,19 @@ fn current() -> Option<&'static Dog> {
     (dog.process == std::process::id()).then_some(dog)
 }
 
-/// Makes this process's watchdog. The GIL, or the import lock of free-threaded builds' callers, does not matter: of two made at
-/// once one wins and the other is leaked with its pipe.
+/// This process's watchdog, made at the first call.
+fn current_or_new(py: Python<'_>) -> PyResult<&'static Dog> {
+    static MAKING: Mutex<()> = Mutex::new(());
+    if let Some(dog) = current() {
+        return Ok(dog);
+    }
+    let _making = MAKING.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
+    match current() {
+        Some(dog) => Ok(dog),
+        None => create(py),
+    }
+}
+
 fn create(py: Python<'_>) -> PyResult<&'static Dog> {
     let (dump, writer) = sys::pipe().map_err(os_error)?;
     let signal = free_signal(py)?;
@@ -106,10 +118,7 @@ pub fn watch(py: Python<'_>, watched: &Arc<Watched>) -> PyResult<bool> {
     if STOPPED.load(Ordering::Acquire) {
         return Ok(false);
     }
-    let dog = match current() {
-        Some(dog) => dog,
-        None => create(py)?,
-    };
+    let dog = current_or_new(py)?;
     let mut kennel = dog.lock();
     if kennel.stopped {
         return Ok(false);

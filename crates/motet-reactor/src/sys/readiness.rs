@@ -12,11 +12,12 @@ const WAKE: mio::Token = mio::Token(usize::MAX);
 
 const _: () = assert!(usize::BITS >= u64::BITS, "mio's tokens are too small for a slot and its generation");
 
-/// Urgent data is heard of where the system tells it: a read stops in front of it.
+/// Who hears of both directions does so edge-triggered, and of urgent data too where the system tells it: a read stops in front
+/// of it. Level-triggered readers do not ask: urgent data that nobody reads would call them for ever.
 #[cfg(target_os = "linux")]
-const READING: mio::Interest = mio::Interest::READABLE.add(mio::Interest::PRIORITY);
+const BOTH: mio::Interest = mio::Interest::READABLE.add(mio::Interest::WRITABLE).add(mio::Interest::PRIORITY);
 #[cfg(not(target_os = "linux"))]
-const READING: mio::Interest = mio::Interest::READABLE;
+const BOTH: mio::Interest = mio::Interest::READABLE.add(mio::Interest::WRITABLE);
 
 /// An epoll or kqueue instance.
 #[derive(Debug)]
@@ -33,9 +34,9 @@ pub struct Events(mio::Events);
 impl From<Interest> for mio::Interest {
     fn from(interest: Interest) -> Self {
         match interest {
-            Interest::Read => READING,
+            Interest::Read => Self::READABLE,
             Interest::Write => Self::WRITABLE,
-            Interest::Both => READING | Self::WRITABLE,
+            Interest::Both => BOTH,
         }
     }
 }
