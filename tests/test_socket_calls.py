@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import socket
+import weakref
 from collections.abc import Awaitable, Callable
 from contextlib import closing, suppress
 from typing import Any
@@ -279,3 +281,21 @@ def test_a_transports_socket_is_refused() -> None:
         await asyncio.sleep(0.01)
 
     with_pair(motet.new_event_loop, body)
+
+
+def test_a_cancelled_call_keeps_no_socket() -> None:
+    async def main() -> bool:
+        here, there = socket.socketpair()
+        with there:
+            here.setblocking(False)
+            waiting = asyncio.ensure_future(asyncio.get_running_loop().sock_recv(here, 10))
+            await asyncio.sleep(0.01)
+            waiting.cancel()
+            await asyncio.wait([waiting])
+            reference = weakref.ref(here)
+            here.close()
+            del here, waiting
+            gc.collect()
+            return reference() is None
+
+    assert motet.run(main())
