@@ -85,7 +85,7 @@ RUN_OWN = """
             8,
             marks=pytest.mark.skipif(
                 sys.version_info >= (3, 14),
-                reason="from 3.14 on a task's SystemExit is lost in a forked child, on asyncio's own loop too",
+                reason="from 3.14 on a forked child loses the SystemExit of a task, on any loop",
             ),
         ),
     ],
