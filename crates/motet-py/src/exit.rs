@@ -23,7 +23,10 @@ static BUSY: AtomicUsize = AtomicUsize::new(0);
 static PROCESS: AtomicU32 = AtomicU32::new(0);
 
 /// A loop that runs.
-pub struct Busy(());
+pub struct Busy {
+    /// It has begun while the interpreter was exiting, from a function of `atexit`, which may wait for it: it is not frozen.
+    late: bool,
+}
 
 impl Busy {
     pub fn begin() -> Self {
@@ -32,7 +35,14 @@ impl Busy {
             BUSY.store(0, Ordering::Relaxed);
         }
         BUSY.fetch_add(1, Ordering::Relaxed);
-        Self(())
+        Self { late: EXITING.load(Ordering::Relaxed) != 0 }
+    }
+
+    /// Whether another thread takes the interpreter down.
+    #[inline]
+    pub fn must_freeze(&self) -> bool {
+        let exiting = EXITING.load(Ordering::Relaxed);
+        exiting != 0 && exiting != thread_token() && !self.late
     }
 
     /// Waits for I/O without the GIL; does not come back once the interpreter exits.
@@ -41,7 +51,7 @@ impl Busy {
             leave();
             let result = wait();
             BUSY.fetch_add(1, Ordering::Relaxed);
-            if is_exiting() {
+            if self.must_freeze() {
                 leave();
                 freeze();
             }
@@ -59,13 +69,6 @@ impl Drop for Busy {
 fn leave() {
     // Never below 0: a child after fork has started to count anew.
     let _ = BUSY.fetch_update(Ordering::Release, Ordering::Relaxed, |count| count.checked_sub(1));
-}
-
-/// Whether another thread takes the interpreter down.
-#[inline]
-pub fn is_exiting() -> bool {
-    let exiting = EXITING.load(Ordering::Relaxed);
-    exiting != 0 && exiting != thread_token()
 }
 
 /// Ends this thread's part, between two callbacks.

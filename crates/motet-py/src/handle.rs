@@ -220,7 +220,12 @@ impl Handle {
             #[cfg(not(Py_GIL_DISABLED))]
             let unique = ffi::Py_REFCNT(object) == 1;
             #[cfg(Py_GIL_DISABLED)]
-            let unique = ffi::PyUnstable_Object_IsUniquelyReferenced(object) == 1;
+            let unique = {
+                let unique = ffi::PyUnstable_Object_IsUniquelyReferenced(object) == 1;
+                // What another thread has done to the handle came before it gave its reference up.
+                std::sync::atomic::fence(Ordering::Acquire);
+                unique
+            };
             let class = ffi::Py_TYPE(object);
             let weak = object.byte_offset((*class).tp_weaklistoffset).cast::<*mut ffi::PyObject>();
             unique

@@ -93,6 +93,10 @@ pub fn stop(event_loop: &Loop, descriptor: RawFd) -> PyResult<()> {
 pub fn accept(event_loop: &Bound<'_, Loop>, listener: &Bound<'_, Listener>) -> PyResult<()> {
     let py = listener.py();
     let this = listener.get();
+    if descriptor_of(this.socket.bind(py))? != this.descriptor {
+        // The program has closed the server's socket itself; the number may be another's.
+        return stop(event_loop.get(), this.descriptor);
+    }
     for _ in 0..this.backlog {
         if this.stopped.load(Ordering::Relaxed) {
             return Ok(());

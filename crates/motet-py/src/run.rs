@@ -67,7 +67,7 @@ impl<'py> Runner<'_, 'py> {
     }
 
     fn step(&mut self) -> PyResult<bool> {
-        if exit::is_exiting() {
+        if self.busy.must_freeze() {
             exit::freeze_attached(self.py());
         }
         let stopping = self.event_loop.get().is_stopping();

@@ -29,6 +29,16 @@ pub fn signal_thread(thread: i32, signal: i32) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Whether nobody handles a signal: neither Python's `signal` module nor code in C.
+pub fn signal_is_free(signal: i32) -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: asks for the action of one signal and changes none; the structure is written where the call succeeds.
+    unsafe {
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) == 0
+            && action.assume_init().sa_sigaction == libc::SIG_DFL
+    }
+}
+
 /// Runs `spawn` with all signals blocked, so that a thread made in it never takes one that is meant for the program.
 pub fn with_signals_blocked<R>(spawn: impl FnOnce() -> R) -> R {
     // SAFETY: both sets are initialised by the calls that fill them; the mask of this thread is restored below.

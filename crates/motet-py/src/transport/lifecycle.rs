@@ -10,6 +10,7 @@ use motet_reactor::Stream;
 use motet_reactor::sys::{Interest, socket};
 use pyo3::exceptions::{PyOSError, PyResourceWarning};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString};
 use pyo3::{Borrowed, intern};
 use std::cell::RefCell;
@@ -298,6 +299,13 @@ pub fn loop_closed(transport: &Bound<'_, PyAny>) {
     body(transport.as_borrowed()).with(|connection| connection.token = None);
 }
 
+/// `warnings.warn`, looked up when the class is made: at the interpreter's exit nothing can be imported any more.
+pub fn warnings_warn(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static WARN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    WARN.get_or_try_init(py, || Ok(py.import("warnings")?.getattr("warn")?.unbind()))
+        .map(|warn| warn.bind(py))
+}
+
 /// A transport is dropped that nobody has closed.
 pub fn warn_unclosed(this: Borrowed<'_, '_, PyAny>) {
     let py = this.py();
@@ -311,12 +319,9 @@ pub fn warn_unclosed(this: Borrowed<'_, '_, PyAny>) {
     }
     let warn = || -> PyResult<()> {
         let text = format!("unclosed transport {}", this.repr()?);
-        let warnings = py.import(intern!(py, "warnings"))?;
         let keywords = PyDict::new(py);
         keywords.set_item("source", this)?;
-        warnings
-            .call_method(intern!(py, "warn"), (text, py.get_type::<PyResourceWarning>()), Some(&keywords))
-            .map(drop)
+        warnings_warn(py)?.call((text, py.get_type::<PyResourceWarning>()), Some(&keywords)).map(drop)
     };
     let warned = warn();
     let closed = close_socket(transport, py);

@@ -25,6 +25,7 @@ const DROPPED_WRITES_BEFORE_WARNING: u32 = 5;
 /// The class, made on first use.
 pub fn transport_type(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     let class = TYPE.get_or_try_init(py, || {
+        lifecycle::warnings_warn(py)?;
         let base = py.import("asyncio.transports")?.getattr("Transport")?.cast_into::<PyType>()?;
         let methods = vec![
             fast_method!(c"write", write, c"write($self, /, data)\n--\n\nSends bytes; what does not fit is queued."),

@@ -78,7 +78,7 @@ fn current_or_new(py: Python<'_>) -> PyResult<&'static Dog> {
 
 fn create(py: Python<'_>) -> PyResult<&'static Dog> {
     let (dump, writer) = sys::pipe().map_err(os_error)?;
-    let signal = free_signal(py)?;
+    let signal = free_signal()?;
     let keywords = PyDict::new(py);
     keywords.set_item("file", writer.as_raw_fd())?;
     keywords.set_item("all_threads", false)?;
@@ -98,19 +98,12 @@ fn create(py: Python<'_>) -> PyResult<&'static Dog> {
 }
 
 /// A real-time signal that nobody has claimed, from the top.
-fn free_signal(py: Python<'_>) -> PyResult<i32> {
-    let module = py.import("signal")?;
-    let (lowest, highest): (i32, i32) =
-        (module.getattr("SIGRTMIN")?.extract()?, module.getattr("SIGRTMAX")?.extract()?);
-    let default = module.getattr("SIG_DFL")?;
-    for signal in (lowest..=highest).rev() {
-        if module.call_method1("getsignal", (signal,))?.eq(&default)? {
-            return Ok(signal);
-        }
-    }
-    Err(PyRuntimeError::new_err(
-        "no real-time signal is free for the watchdog; switch it off by loop.blocked_threshold = 0",
-    ))
+fn free_signal() -> PyResult<i32> {
+    (libc::SIGRTMIN()..=libc::SIGRTMAX()).rev().find(|signal| sys::signal_is_free(*signal)).ok_or_else(|| {
+        PyRuntimeError::new_err(
+            "no real-time signal is free for the watchdog; switch it off by loop.blocked_threshold = 0",
+        )
+    })
 }
 
 /// Watches a loop that begins to run. `false` when the interpreter is going down.
