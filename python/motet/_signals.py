@@ -9,6 +9,7 @@ import asyncio
 import contextvars
 import errno
 import inspect
+import os
 import signal
 import socket
 import sys
@@ -20,6 +21,22 @@ from typing import Any, TypeVarTuple
 from ._base import LoopBase
 
 _Arguments = TypeVarTuple("_Arguments")
+
+
+# The wakeup descriptors of this process's loops.
+_wakeup_descriptors: set[int] = set()
+
+
+def _forget_parents_wakeup() -> None:
+    """In a forked child: its signals are not the parent's, which listens at the other end of the socket."""
+    if _wakeup_descriptors and threading.current_thread() is threading.main_thread():
+        inherited = signal.set_wakeup_fd(-1)
+        if inherited not in _wakeup_descriptors:
+            signal.set_wakeup_fd(inherited, warn_on_full_buffer=False)
+        _wakeup_descriptors.clear()
+
+
+os.register_at_fork(after_in_child=_forget_parents_wakeup)
 
 
 def _ignore(signum: int, frame: object) -> None:
@@ -42,7 +59,9 @@ class SignalMethods(LoopBase):
             sender.setblocking(False)
             self._signal_sockets = receiver, sender
             self._add_reader(receiver.fileno(), self._receive_signals, receiver)
-        return signal.set_wakeup_fd(self._signal_sockets[1].fileno(), warn_on_full_buffer=False)
+        sender = self._signal_sockets[1].fileno()
+        _wakeup_descriptors.add(sender)
+        return signal.set_wakeup_fd(sender, warn_on_full_buffer=False)
 
     def _stop_listening_to_signals(self, previous: int | None) -> None:
         """Undoes `_listen_to_signals`, unless handlers must hear of signals between two runs."""
@@ -118,6 +137,7 @@ class SignalMethods(LoopBase):
         if self._signal_sockets is not None:
             receiver, sender = self._signal_sockets
             self._signal_sockets = None
+            _wakeup_descriptors.discard(sender.fileno())
             self._remove_reader(receiver.fileno())
             receiver.close()
             sender.close()
