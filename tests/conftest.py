@@ -26,10 +26,10 @@ def make_loop(request: pytest.FixtureRequest) -> MakeLoop:
 
 @pytest.fixture(autouse=True)
 def collected_before_python_3_12() -> Iterator[None]:
-    """Collects what a test has left, without warnings, where `Server.wait_closed()` does not wait for connections.
+    """Collects what a test has left, without warnings, where `Server.wait_closed()` waits for no connection.
 
-    Tests close their servers and wait; before Python 3.12 connections may outlive that, and would be found in a
-    later test.
+    Tests close their servers and wait; before Python 3.12 connections may outlive that, and would be found
+    in a later test.
     """
     yield
     if sys.version_info < (3, 12):

@@ -194,6 +194,7 @@ def test_a_factory_that_fails_is_reported_and_the_server_goes_on() -> None:
         for _ in range(2):
             with socket.create_connection(address):
                 await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)
         server.close()
         await server.wait_closed()
 

@@ -59,9 +59,9 @@ class SignalMethods(LoopBase):
             sender.setblocking(False)
             self._signal_sockets = receiver, sender
             self._add_reader(receiver.fileno(), self._receive_signals, receiver)
-        sender = self._signal_sockets[1].fileno()
-        _wakeup_descriptors.add(sender)
-        return signal.set_wakeup_fd(sender, warn_on_full_buffer=False)
+        descriptor = self._signal_sockets[1].fileno()
+        _wakeup_descriptors.add(descriptor)
+        return signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
 
     def _stop_listening_to_signals(self, previous: int | None) -> None:
         """Undoes `_listen_to_signals`, unless handlers must hear of signals between two runs."""
