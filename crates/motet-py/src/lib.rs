@@ -9,7 +9,6 @@
 
 #![allow(unreachable_pub, reason = "a cdylib exports nothing but the module")]
 
-mod bulk;
 mod call;
 mod context;
 mod errors;

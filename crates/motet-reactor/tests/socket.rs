@@ -3,7 +3,6 @@
 
 use motet_reactor::sys::socket;
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -25,17 +24,6 @@ fn receiving_tells_nothing_yet_from_the_end() {
     socket::shutdown_write(&there).expect("shut down");
     assert_eq!(socket::receive(here.as_fd(), &mut buffer).expect("the end"), 0);
     assert_eq!(socket::send(here.as_fd(), b"back").expect("the other direction is open"), 4);
-}
-
-#[test]
-fn what_is_received_into_fresh_memory_is_what_was_sent() {
-    let (here, there) = pair();
-    socket::send(there.as_fd(), b"abcdef").expect("sent");
-    let mut memory = [MaybeUninit::uninit(); 4];
-    assert_eq!(socket::receive_uninitialised(here.as_fd(), &mut memory).expect("received"), b"abcd");
-    assert_eq!(socket::receive_uninitialised(here.as_fd(), &mut memory).expect("received"), b"ef");
-    let nothing = socket::receive_uninitialised(here.as_fd(), &mut memory).expect_err("nothing is left");
-    assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
 }
 
 #[test]

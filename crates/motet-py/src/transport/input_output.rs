@@ -3,7 +3,7 @@
 use super::delivery::{self, Delivery};
 use super::{Connection, Deferred, Socket, Transport, apply, body, lifecycle};
 use crate::errors::{closed_descriptor, os_error};
-use crate::{bulk, call, context};
+use crate::{call, context};
 use motet_reactor::stream::{Actions, Sent};
 use motet_reactor::sys::{Readiness, socket};
 use pyo3::buffer::PyBuffer;
@@ -166,22 +166,15 @@ fn read_bytes<'py>(this: &Transport, py: Python<'py>) -> PyResult<io::Result<(Ou
                 return Ok(Err(closed_descriptor()));
             };
             let capacity = state.read_buffer.len();
-            // Allocating bytes runs no Python code.
-            let received = if connection.stream.last_read_was_full() {
-                bulk::receive(py, descriptor, capacity)?
-            } else {
-                socket::receive(descriptor, &mut state.read_buffer)
-                    .map(|count| PyBytes::new(py, &state.read_buffer[..count]))
-            };
-            Ok(match received {
-                Ok(data) => match data.as_bytes().len() {
-                    0 => Ok((Outcome::End, false)),
-                    count => {
-                        state.turn.statistics.bytes_received += count as u64;
-                        connection.stream.received(count, capacity);
-                        Ok((Outcome::Data(data), count == capacity))
-                    }
-                },
+            Ok(match socket::receive(descriptor, &mut state.read_buffer) {
+                Ok(0) => Ok((Outcome::End, false)),
+                Ok(count) => {
+                    state.turn.statistics.bytes_received += count as u64;
+                    connection.stream.received(count, capacity);
+                    // Allocating bytes runs no Python code.
+                    let data = PyBytes::new(py, &state.read_buffer[..count]);
+                    Ok((Outcome::Data(data), count == capacity))
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     connection.stream.drained();
                     Ok((Outcome::Blocked, false))

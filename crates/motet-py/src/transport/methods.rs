@@ -120,42 +120,52 @@ fn exact_bytes<'py>(data: Borrowed<'_, 'py, PyAny>) -> PyResult<Bound<'py, PyByt
     )))
 }
 
-fn write_after_eof(method: &str) -> PyErr {
-    PyRuntimeError::new_err(format!("Cannot call {method}() after write_eof()"))
-}
-
 fn write(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
     let mut storage = Storage::default();
     let arguments = arguments.complete("write", &["data"], &mut storage)?;
     let data = exact_bytes(arguments.get(0))?;
     let (transport, _claim) = claimed(this, "transport.write()")?;
-    let slice = data.as_bytes();
+    match admit(transport, data.as_bytes().len(), "write")? {
+        Admission::Send => send_now(this, transport, data),
+        admission => send_or_queue(this, transport, [data.into()], admission),
+    }
+}
+
+#[inline]
+fn admit(transport: &Transport, length: usize, method: &str) -> PyResult<Admission> {
     let running = transport.event_loop.get().is_in_run();
     let round = transport.event_loop.get().with("transport.write()", |state| state.round(running))?;
-    let empty = slice.is_empty();
-    let admission = transport
-        .with(
-            |connection| {
-                if empty { connection.stream.admit_nothing() } else { connection.stream.admit(round) }
-            },
-        )
-        .map_err(|_| write_after_eof("write"))?;
+    transport
+        .with(|connection| match length {
+            0 => connection.stream.admit_nothing(),
+            _ => connection.stream.admit(length, round),
+        })
+        .map_err(|_| PyRuntimeError::new_err(format!("Cannot call {method}() after write_eof()")))
+}
+
+/// Carries out an admission by way of the queue.
+fn send_or_queue(
+    this: This<'_, '_>,
+    transport: &Transport,
+    pieces: impl IntoIterator<Item = PyBackedBytes>,
+    admission: Admission,
+) -> PyResult<Py<PyAny>> {
     match admission {
-        Admission::Send => send_now(this, transport, data),
+        Admission::Nothing => {}
+        Admission::Refuse(earlier) if earlier < DROPPED_WRITES_BEFORE_WARNING => {}
+        Admission::Refuse(_) => warn_dropped(this.py())?,
+        Admission::Send | Admission::SendQueue => {
+            transport.with(|connection| connection.stream.enqueue_all(pieces));
+            input_output::send_queue(transport, &this)?;
+        }
         Admission::Enqueue => {
-            let actions = transport.with(|connection| connection.stream.enqueue(data.into(), 0));
+            transport.with(|connection| connection.stream.enqueue_all(pieces));
             request_flush(this, transport)?;
+            let actions = transport.with(|connection| connection.stream.check_limits());
             apply(&this, actions)?;
-            none(this)
         }
-        Admission::Refuse(earlier) => {
-            if earlier >= DROPPED_WRITES_BEFORE_WARNING {
-                warn_dropped(this.py())?;
-            }
-            none(this)
-        }
-        Admission::Nothing => none(this),
     }
+    none(this)
 }
 
 fn warn_dropped(py: Python<'_>) -> PyResult<()> {
@@ -218,33 +228,9 @@ fn write_lines(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<
         }
     }
     let (transport, _claim) = claimed(this, "transport.writelines()")?;
-    let running = transport.event_loop.get().is_in_run();
-    let round = transport.event_loop.get().with("transport.writelines()", |state| state.round(running))?;
-    let admission = transport
-        .with(|connection| {
-            if pieces.is_empty() { connection.stream.admit_nothing() } else { connection.stream.admit(round) }
-        })
-        .map_err(|_| write_after_eof("writelines"))?;
-    match admission {
-        Admission::Nothing => none(this),
-        Admission::Refuse(earlier) => {
-            if earlier >= DROPPED_WRITES_BEFORE_WARNING {
-                warn_dropped(this.py())?;
-            }
-            none(this)
-        }
-        Admission::Send | Admission::Enqueue => {
-            transport.with(|connection| connection.stream.enqueue_all(pieces));
-            if admission == Admission::Send {
-                input_output::send_queue(transport, &this)?;
-            } else {
-                request_flush(this, transport)?;
-                let actions = transport.with(|connection| connection.stream.check_limits());
-                apply(&this, actions)?;
-            }
-            none(this)
-        }
-    }
+    let length = pieces.iter().map(|piece| piece.len()).sum();
+    let admission = admit(transport, length, "writelines")?;
+    send_or_queue(this, transport, pieces, admission)
 }
 
 fn write_eof(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {

@@ -65,6 +65,8 @@ pub enum Admission {
     Send,
     /// Queue it: earlier data waits, or this round has sent once already and the rest goes out together.
     Enqueue,
+    /// Queue it, and send the queue now: what has come together would pass the high-water mark.
+    SendQueue,
     /// There is nothing to write.
     Nothing,
     /// Drop it: the connection is lost. So many writes were dropped before this one.
@@ -99,7 +101,6 @@ impl Flags {
     const PROTOCOL_PAUSED: u16 = 1 << 8;
     const BLOCKED: u16 = 1 << 9;
     const FLUSH_REQUESTED: u16 = 1 << 10;
-    const FULL_READ: u16 = 1 << 11;
 
     fn has(self, bit: u16) -> bool {
         self.0 & bit != 0
@@ -167,15 +168,9 @@ impl<B: AsRef<[u8]>> Stream<B> {
     /// A read returned `count` of at most `capacity` bytes (`count` > 0). A short read has drained the stream, so that the next
     /// data makes a new event, unless the peer's end has been told already: then the end is still to be read.
     pub fn received(&mut self, count: usize, capacity: usize) {
-        self.flags.set(Flags::FULL_READ, count == capacity);
         if count < capacity && !self.flags.has(Flags::SHORT_READS_SAY_NOTHING) {
             self.flags.set(Flags::READABLE, false);
         }
-    }
-
-    /// Whether the last read was as long as it could be: the peer sends much.
-    pub fn last_read_was_full(&self) -> bool {
-        self.flags.has(Flags::FULL_READ)
     }
 
     /// A read would have blocked.
@@ -214,11 +209,12 @@ impl<B: AsRef<[u8]>> Stream<B> {
 
     // ---- writing ----
 
-    /// Data of a length above 0 is to be written in round `turn`.
+    /// Data of `length` bytes, more than 0, is to be written in round `turn`. Small pieces of one round go out together; what
+    /// would pass the high-water mark is not kept where it could be sent.
     ///
     /// # Errors
     /// After [`Stream::write_eof`].
-    pub fn admit(&mut self, turn: u64) -> Result<Admission, WriteAfterEof> {
+    pub fn admit(&mut self, length: usize, turn: u64) -> Result<Admission, WriteAfterEof> {
         if self.flags.has(Flags::END_OF_OUTPUT) {
             return Err(WriteAfterEof);
         }
@@ -226,7 +222,12 @@ impl<B: AsRef<[u8]>> Stream<B> {
             self.dropped_writes = self.dropped_writes.saturating_add(1);
             return Ok(Admission::Refuse(self.dropped_writes - 1));
         }
-        if !self.queue.is_empty() || self.sent_in_turn == turn {
+        let much = self.queue.bytes() + length > self.high_water;
+        if !self.queue.is_empty() {
+            let send = much && !self.flags.has(Flags::BLOCKED);
+            return Ok(if send { Admission::SendQueue } else { Admission::Enqueue });
+        }
+        if self.sent_in_turn == turn && !much {
             return Ok(Admission::Enqueue);
         }
         self.sent_in_turn = turn;

@@ -2,7 +2,6 @@
 
 use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketAddrAny, SocketFlags};
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The most pieces that one [`send_vectored`] takes (the least `IOV_MAX` of the systems supported).
@@ -23,21 +22,6 @@ fn repeat<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
 /// `WouldBlock` when there is nothing yet; the system's otherwise.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     repeat(|| rustix::net::recv(socket, &mut *buffer, RecvFlags::DONTWAIT)).map(|(count, _)| count)
-}
-
-/// Receives into memory that nobody has written yet and returns the part that now holds data.
-///
-/// # Errors
-/// `WouldBlock` when there is nothing yet; the system's otherwise.
-pub fn receive_uninitialised<'a>(
-    socket: BorrowedFd<'_>,
-    buffer: &'a mut [MaybeUninit<u8>],
-) -> io::Result<&'a mut [u8]> {
-    let count = repeat(|| {
-        rustix::net::recv(socket, &mut *buffer, RecvFlags::DONTWAIT).map(|((filled, _), _)| filled.len())
-    })?;
-    // SAFETY: the call above has written the first `count` bytes of `buffer`.
-    Ok(unsafe { buffer[..count].assume_init_mut() })
 }
 
 /// Sends what fits; a broken connection is an error, not a signal.

@@ -106,7 +106,9 @@ impl Connection {
             assert_eq!(self.stream.admit_nothing().ok(), expected);
             return;
         }
-        let admission = self.stream.admit(self.round);
+        let length: usize = lengths.iter().sum();
+        let much = self.stream.queued_bytes() + length > self.stream.limits().1;
+        let admission = self.stream.admit(length, self.round);
         if self.books.output_ended {
             assert!(admission.is_err(), "nothing is admitted behind the end of the output");
             return;
@@ -119,13 +121,23 @@ impl Connection {
             }
             Admission::Send => {
                 assert_eq!(self.stream.queued_bytes(), 0, "nothing overtakes what waits");
-                assert_ne!(self.sent_directly_in, Some(self.round), "one direct send in a round");
+                assert!(
+                    much || self.sent_directly_in != Some(self.round),
+                    "little data is sent directly once in a round"
+                );
                 self.sent_directly_in = Some(self.round);
                 let pieces = self.accept(lengths);
                 if let [piece] = &*pieces { self.send_directly(piece) } else { self.send_together(pieces) }
             }
+            Admission::SendQueue => {
+                assert!(!self.books.lost && much && !self.stream.is_blocked());
+                assert!(self.stream.queued_bytes() > 0);
+                let pieces = self.accept(lengths);
+                self.send_together(pieces);
+            }
             Admission::Enqueue => {
                 assert!(!self.books.lost);
+                assert!(!much || self.stream.is_blocked(), "much data is not kept where it could be sent");
                 let pieces = self.accept(lengths);
                 self.stream.enqueue_all(pieces);
                 let actions = self.stream.check_limits();

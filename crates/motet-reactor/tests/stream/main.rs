@@ -178,7 +178,7 @@ fn only_what_a_direct_send_leaves_counts_against_the_marks() {
     for (room, expected) in [(100, Actions::NONE), (95, Actions::NONE), (60, Actions::PAUSE_WRITING)] {
         let mut stream: Stream<Vec<u8>> = Stream::default();
         assert!(stream.set_limits(8, 32).is_empty());
-        assert_eq!(stream.admit(1), Ok(Admission::Send));
+        assert_eq!(stream.admit(100, 1), Ok(Admission::Send));
         stream.enqueue_all([vec![0; 50], vec![0; 50]]);
         let mut left = room;
         let actions = stream.send_queued(|pieces| {
@@ -210,14 +210,4 @@ fn readiness_told_while_paused_is_kept() {
     stream.drained();
     assert!(stream.pause_reading());
     assert_eq!(stream.resume_reading(), Some(Actions::NONE), "what was drained is not read again");
-}
-
-#[test]
-fn a_full_read_is_remembered_until_a_shorter_one() {
-    let mut stream: Stream<Vec<u8>> = Stream::default();
-    assert!(!stream.last_read_was_full());
-    stream.received(8, 8);
-    assert!(stream.last_read_was_full());
-    stream.received(7, 8);
-    assert!(!stream.last_read_was_full());
 }
