@@ -64,6 +64,11 @@ impl<'a, 'py> Arguments<'a, 'py> {
         self.values[start..self.positional].iter().map(move |value| unsafe { Borrowed::from_ptr(py, *value) })
     }
 
+    /// The names of the keyword arguments; nothing when there are none.
+    pub fn names(&self) -> Option<Borrowed<'a, 'py, PyTuple>> {
+        self.names
+    }
+
     /// The keyword arguments.
     pub fn keywords(
         &self,

@@ -40,10 +40,21 @@ fn context_of<'a, 'py>(
     arguments: &Arguments<'a, 'py>,
     function: &str,
 ) -> PyResult<Option<Borrowed<'a, 'py, PyAny>>> {
+    let Some(names) = arguments.names() else { return Ok(None) };
+    // The stock task passes one tuple for ever, whose string is not the interned one.
+    static SEEN: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
+    if SEEN.get(names.py()).is_some_and(|seen| names.is(seen)) {
+        return Ok(arguments.keywords().next().map(|(_, value)| value));
+    }
     let mut context = None;
     for (name, value) in arguments.keywords() {
-        if name.is(intern!(name.py(), "context")) || name.to_str()? == "context" {
+        if name.is(intern!(name.py(), "context")) {
             context = Some(value);
+        } else if name.to_str()? == "context" {
+            context = Some(value);
+            if names.len() == 1 {
+                let _ = SEEN.set(names.py(), names.to_owned().unbind());
+            }
         } else {
             return Err(PyTypeError::new_err(format!(
                 "{function}() got an unexpected keyword argument '{}'",
