@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from motet import _report
+from motet import _record, _report
 
 MOTET = [sys.executable, "-m", "motet", "run"]
 PLACE = {
@@ -50,7 +50,7 @@ class MadeUpLoop:
         } | self.changes
 
 
-def report_of(recorder: _report.Recorder, **changes: Any) -> dict[str, Any]:
+def report_of(recorder: _record.Recorder, **changes: Any) -> dict[str, Any]:
     cpu = {"user": 1.0, "system": 0.5, "children_user": 0.0, "children_system": 0.0}
     base = {
         "program": ["app.py", "a b"],
@@ -61,8 +61,8 @@ def report_of(recorder: _report.Recorder, **changes: Any) -> dict[str, Any]:
     return base | recorder.results() | changes
 
 
-def recorded(*loops: MadeUpLoop) -> _report.Recorder:
-    recorder = _report.Recorder()
+def recorded(*loops: MadeUpLoop) -> _record.Recorder:
+    recorder = _record.Recorder()
     for loop in loops:
         recorder.created(loop)
         recorder.closed(loop)
@@ -215,7 +215,7 @@ def test_colour_is_for_terminals_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_open_loops_are_read_and_none_is_kept_alive() -> None:
-    recorder = _report.Recorder()
+    recorder = _record.Recorder()
     kept, dropped = MadeUpLoop(), MadeUpLoop()
     recorder.created(kept)
     recorder.created(dropped)
@@ -250,7 +250,7 @@ def test_loop_still_running_on_another_thread_is_read(tmp_path: Path) -> None:
 
 
 def test_loops_closed_on_many_threads_all_count() -> None:
-    recorder = _report.Recorder()
+    recorder = _record.Recorder()
 
     def work() -> None:
         for _ in range(200):
