@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import re
 import socket
 from contextlib import closing
 from typing import Any
@@ -47,6 +48,7 @@ def test_a_callback_that_fails_is_reported_and_the_loop_goes_on(
     assert [report["handle"] for report in reports] == handles
     assert all("Exception in callback" in report["message"] for report in reports)
     assert all("fail" in report["message"] for report in reports)
+    assert all(re.match(r"<(Timer)?Handle .*fail\(", repr(handle)) for handle in handles)
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])

@@ -17,12 +17,7 @@ def origin() -> StackSummary:
 
 def describe(handle: "Handle") -> str:
     """What `repr(handle)` returns."""
-    parts = [type(handle).__name__]
-    if handle.cancelled():
-        parts.append("cancelled")
-    if when := getattr(handle, "when", None):
-        parts.append(f"when={when()}")
-    return _join(parts, handle, handle._callback, handle._args)
+    return handle._description or _describe(handle, handle._callback, handle._args)
 
 
 def describe_call(handle: "Handle", callback: Callable[..., object], arguments: tuple[Any, ...]) -> str:
@@ -34,8 +29,20 @@ def describe_call(handle: "Handle", callback: Callable[..., object], arguments: 
 
 
 def failure(handle: "Handle", callback: Callable[..., object], arguments: tuple[Any, ...]) -> str:
-    """The message for an exception that a callback has raised."""
+    """The message for an exception that a callback has raised. Has the handle remember how it looked."""
+    handle._note_description(_describe(handle, callback, arguments))
     return f"Exception in callback {format_helpers._format_callback_source(callback, arguments)}"
+
+
+def _describe(
+    handle: "Handle", callback: Callable[..., object] | None, arguments: tuple[Any, ...] | None
+) -> str:
+    parts = [type(handle).__name__]
+    if handle.cancelled():
+        parts.append("cancelled")
+    if when := getattr(handle, "when", None):
+        parts.append(f"when={when()}")
+    return _join(parts, handle, callback, arguments)
 
 
 def _join(

@@ -21,7 +21,7 @@ use crate::{call, context};
 use motet_reactor::TimerKey;
 use pyo3::prelude::*;
 use pyo3::type_object::PyTypeInfo;
-use pyo3::types::{PyBool, PyTuple};
+use pyo3::types::{PyBool, PyString, PyTuple};
 use pyo3::{Borrowed, PyTraverseError, PyVisit, ffi, intern};
 use std::cell::UnsafeCell;
 use std::sync::OnceLock;
@@ -144,6 +144,8 @@ struct Notes {
     source_traceback: Option<Py<PyAny>>,
     /// Where it ran, in debug mode and when it failed.
     context: Option<Py<PyAny>>,
+    /// How it looks once it has failed. The text and not the callback: the collector does not see what a handle keeps.
+    description: OnceLock<Py<PyString>>,
 }
 
 // SAFETY: see the module's invariant: the state word hands the payload from thread to thread.
@@ -239,13 +241,18 @@ impl Handle {
     pub fn note_origin(&self, py: Python<'_>, frames: Py<PyAny>) {
         let context = self.get_context(py);
         // The first note of a handle that has just been made.
-        let _ = self.notes.set(Box::new(Notes { source_traceback: Some(frames), context }));
+        let _ = self.notes.set(Box::new(Notes {
+            source_traceback: Some(frames),
+            context,
+            description: OnceLock::new(),
+        }));
     }
 
     /// Notes where it ran, for the exception handler.
     pub fn note_context(&self, context: Option<Py<PyAny>>) {
         // Debug mode has noted it already.
-        let _ = self.notes.set(Box::new(Notes { source_traceback: None, context }));
+        let _ =
+            self.notes.set(Box::new(Notes { source_traceback: None, context, description: OnceLock::new() }));
     }
 
     pub fn is_cancelled(&self) -> bool {
@@ -317,6 +324,20 @@ impl Handle {
     #[getter]
     fn _source_traceback(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.notes.get()?.source_traceback.as_ref().map(|frames| frames.clone_ref(py))
+    }
+
+    /// Notes how the handle looked when its callback failed.
+    fn _note_description(&self, description: Py<PyString>) {
+        if let Some(notes) = self.notes.get() {
+            // A repeated callback that fails again looks the same.
+            let _ = notes.description.set(description);
+        }
+    }
+
+    /// How the handle looked when its callback failed, or None.
+    #[getter]
+    fn _description(&self, py: Python<'_>) -> Option<Py<PyString>> {
+        Some(self.notes.get()?.description.get()?.clone_ref(py))
     }
 
     #[getter]
