@@ -1,13 +1,13 @@
 //! What the program calls on a transport.
 
 use super::delivery::Delivery;
-use super::{TYPE, Transport, apply, body, extra_info, input_output, lifecycle};
+use super::{Connection, TYPE, Transport, apply, body, extra_info, input_output, lifecycle};
 use crate::errors::{closed_descriptor, os_error};
 use crate::event_loop::{State, wrong_thread};
 use crate::heap_type::HeapType;
 use crate::method::{Arguments, Storage, fast_method};
 use crate::thread_bound::Claim;
-use motet_reactor::stream::Admission;
+use motet_reactor::stream::{Admission, WriteAfterEof};
 use motet_reactor::sys::socket;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -124,23 +124,77 @@ fn write(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>
     let mut storage = Storage::default();
     let arguments = arguments.complete("write", &["data"], &mut storage)?;
     let data = exact_bytes(arguments.get(0))?;
-    let (transport, _claim) = claimed(this, "transport.write()")?;
-    match admit(transport, data.as_bytes().len(), "write")? {
-        Admission::Send => send_now(this, transport, data),
-        admission => send_or_queue(this, transport, [data.into()], admission),
+    let (transport, claim) = claimed(this, "transport.write()")?;
+    // A socket that is gone is closed by this, which the send then finds.
+    let _ = transport.require_socket(this.py())?;
+    let running = transport.event_loop.get().is_in_run();
+    let attempt = claim.with(|state| {
+        transport.with(|connection| attempt_to_send(state, connection, data.as_bytes(), running))
+    });
+    match attempt.map_err(|_| write_after_eof("write"))? {
+        Attempt::Sent => none(this),
+        Attempt::Part(count) => {
+            let actions = transport.with(|connection| connection.stream.enqueue(data.into(), count));
+            apply(&this, actions)?;
+            none(this)
+        }
+        Attempt::Failed(error) => {
+            lifecycle::fail(&this, os_error(error), "Fatal write error on socket transport")?;
+            none(this)
+        }
+        Attempt::NotNow(admission) => send_or_queue(this, transport, [data.into()], admission),
     }
 }
 
+/// What came of a `write`.
+enum Attempt {
+    Sent,
+    /// So much was sent; the rest has to wait for the poller.
+    Part(usize),
+    Failed(io::Error),
+    NotNow(Admission),
+}
+
 #[inline]
-fn admit(transport: &Transport, length: usize, method: &str) -> PyResult<Admission> {
-    let running = transport.event_loop.get().is_in_run();
-    let round = transport.event_loop.get().with("transport.write()", |state| state.round(running))?;
-    transport
-        .with(|connection| match length {
-            0 => connection.stream.admit_nothing(),
-            _ => connection.stream.admit(length, round),
-        })
-        .map_err(|_| PyRuntimeError::new_err(format!("Cannot call {method}() after write_eof()")))
+fn attempt_to_send(
+    state: &mut State,
+    connection: &mut Connection,
+    data: &[u8],
+    running: bool,
+) -> Result<Attempt, WriteAfterEof> {
+    let admission = admit(state, connection, data.len(), running)?;
+    if admission != Admission::Send {
+        return Ok(Attempt::NotNow(admission));
+    }
+    let Some(descriptor) = connection.socket.descriptor() else {
+        return Ok(Attempt::Failed(closed_descriptor()));
+    };
+    let count = match socket::send(descriptor, data) {
+        Ok(count) => count,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+        Err(error) => return Ok(Attempt::Failed(error)),
+    };
+    state.turn.statistics.bytes_sent += count as u64;
+    if count == data.len() {
+        return Ok(Attempt::Sent);
+    }
+    connection.stream.blocked();
+    Ok(Attempt::Part(count))
+}
+
+#[inline]
+fn admit(
+    state: &mut State,
+    connection: &mut Connection,
+    length: usize,
+    running: bool,
+) -> Result<Admission, WriteAfterEof> {
+    let round = state.round(running);
+    if length == 0 { connection.stream.admit_nothing() } else { connection.stream.admit(length, round) }
+}
+
+fn write_after_eof(method: &str) -> PyErr {
+    PyRuntimeError::new_err(format!("Cannot call {method}() after write_eof()"))
 }
 
 /// Carries out an admission by way of the queue.
@@ -173,38 +227,6 @@ fn warn_dropped(py: Python<'_>) -> PyResult<()> {
     logger.call_method1(intern!(py, "warning"), ("socket.send() raised exception.",)).map(drop)
 }
 
-/// Sends at once; what does not fit waits for the poller.
-#[inline]
-fn send_now(this: This<'_, '_>, transport: &Transport, data: Bound<'_, PyBytes>) -> PyResult<Py<PyAny>> {
-    let slice = data.as_bytes();
-    // A socket that is gone is closed by this, which the send then finds.
-    let _ = transport.require_socket(this.py())?;
-    let sent = transport.with(|connection| match connection.socket.descriptor() {
-        Some(descriptor) => socket::send(descriptor, slice),
-        None => Err(closed_descriptor()),
-    });
-    let count = match sent {
-        Ok(count) => count,
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-        Err(error) => {
-            lifecycle::fail(&this, os_error(error), "Fatal write error on socket transport")?;
-            return none(this);
-        }
-    };
-    transport
-        .event_loop
-        .get()
-        .with("transport.write()", |state| state.turn.statistics.bytes_sent += count as u64)?;
-    if count < slice.len() {
-        let actions = transport.with(|connection| {
-            connection.stream.blocked();
-            connection.stream.enqueue(data.into(), count)
-        });
-        apply(&this, actions)?;
-    }
-    none(this)
-}
-
 /// Has the loop flush the transport at the end of the round.
 fn request_flush(this: This<'_, '_>, transport: &Transport) -> PyResult<()> {
     if transport.with(|connection| connection.stream.wants_flush()) {
@@ -227,9 +249,12 @@ fn write_lines(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<
             pieces.push(piece.into());
         }
     }
-    let (transport, _claim) = claimed(this, "transport.writelines()")?;
+    let (transport, claim) = claimed(this, "transport.writelines()")?;
     let length = pieces.iter().map(|piece| piece.len()).sum();
-    let admission = admit(transport, length, "writelines")?;
+    let running = transport.event_loop.get().is_in_run();
+    let admission = claim
+        .with(|state| transport.with(|connection| admit(state, connection, length, running)))
+        .map_err(|_| write_after_eof("writelines"))?;
     send_or_queue(this, transport, pieces, admission)
 }
 
