@@ -59,7 +59,6 @@ class SocketMethods(LoopBase):
 
     async def sock_recv(self, sock: socket.socket, nbytes: int) -> bytes:
         """Receives at most `nbytes` bytes; empty at the end of the stream."""
-        self._check_socket(sock)
         data = self._sock_receive(sock, nbytes)
         return data if isinstance(data, bytes) else await data
 
@@ -83,7 +82,6 @@ class SocketMethods(LoopBase):
 
     async def sock_sendall(self, sock: socket.socket, data: Any) -> None:
         """Sends all of `data`. After an error nobody can tell how much has been sent."""
-        self._check_socket(sock)
         waiting = self._sock_send_all(sock, data)
         if waiting is not None:
             await waiting

@@ -18,6 +18,7 @@ use motet_reactor::{Reactor, Token};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyTuple, PyWeakrefMethods, PyWeakrefReference};
 use pyo3::{PyTraverseError, PyVisit};
 use std::collections::VecDeque;
@@ -203,9 +204,23 @@ pub fn remove_callback(event_loop: &Bound<'_, Loop>, descriptor: RawFd, side: Si
 
 // ---- sock_recv and its kin ----
 
+/// Refuses sockets that these calls cannot serve. A plain socket is known by its class; others are asked in Python.
+#[inline]
+fn require_plain(event_loop: &Bound<'_, Loop>, socket: &Bound<'_, PyAny>) -> PyResult<()> {
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = event_loop.py();
+    let class =
+        CLASS.get_or_try_init(py, || Ok::<_, PyErr>(py.import("socket")?.getattr("socket")?.unbind()))?;
+    if !socket.get_type().is(class) || event_loop.get().in_debug_mode() {
+        event_loop.call_method1(intern!(py, "_check_socket"), (socket,))?;
+    }
+    Ok(())
+}
+
 /// `sock_recv`: the data, or a future of it.
 pub fn receive(event_loop: &Bound<'_, Loop>, socket: &Bound<'_, PyAny>, limit: usize) -> PyResult<Py<PyAny>> {
     let py = event_loop.py();
+    require_plain(event_loop, socket)?;
     let descriptor = operation::open_descriptor_of(socket)?;
     if may_try(event_loop.get(), descriptor, socket, Side::Read)? {
         match operation::receive(event_loop.get(), py, descriptor, limit)? {
@@ -232,6 +247,7 @@ pub fn send_all(
     data: &Bound<'_, PyAny>,
 ) -> PyResult<Py<PyAny>> {
     let py = event_loop.py();
+    require_plain(event_loop, socket)?;
     let descriptor = operation::open_descriptor_of(socket)?;
     let data: PyBackedBytes = match data.cast::<PyBytes>() {
         Ok(bytes) => bytes.clone().into(),
