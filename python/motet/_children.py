@@ -1,10 +1,11 @@
 """The end of a child process: hearing of it, and taking its exit status.
 
-Each child is waited for by itself, so that loops, threads and the `subprocess` module do not take each other's: no
-handler of `SIGCHLD`, no wait for whichever child ends next. A descriptor of the process (a pidfd) is readable when it
-has ended; where the system has none, a thread waits.
+Each child is waited for by itself, so that loops, threads and the `subprocess` module do not take each
+other's: no handler of `SIGCHLD`, no wait for whichever child ends next. A descriptor of the process (a pidfd)
+is readable when it has ended; where the system has none, a thread waits.
 """
 
+import contextlib
 import functools
 import os
 import signal
@@ -13,7 +14,6 @@ import threading
 from asyncio.log import logger
 from collections.abc import Callable
 
-from . import _motet
 from ._base import LoopBase
 
 # What asyncio reports when somebody else has taken the exit status.
@@ -49,13 +49,12 @@ class Child:
         self._process = process
         self._ended = ended
         self._descriptor: int | None = None
-        self._reader: _motet.Handle | None = None
         if not has_process_descriptors():
             self._wait_in_thread()
             return
         try:
             self._descriptor = os.pidfd_open(process.pid)
-            self._reader = loop._add_reader(self._descriptor, self._collect)
+            loop._add_reader(self._descriptor, self._collect)
         except ProcessLookupError:
             # Somebody has taken its status already.
             loop.call_soon(self._collect)
@@ -69,11 +68,9 @@ class Child:
         threading.Thread(target=self._wait, name=name, daemon=True).start()
 
     def _wait(self) -> None:
-        try:
+        with contextlib.suppress(ChildProcessError):
             # The status is left to the loop's thread, so that no signal sent there meets a stranger.
             os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
-        except ChildProcessError:
-            pass
         try:
             self._loop.call_soon_threadsafe(self._collect)
         except RuntimeError:
@@ -89,6 +86,14 @@ class Child:
         else:
             self._ended(status)
 
+    def has_ended(self) -> bool:
+        """Whether it has ended; its status stays where it is."""
+        try:
+            options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            return os.waitid(*_identity(self._process, self._descriptor), options) is not None
+        except ChildProcessError:
+            return True
+
     def send_signal(self, number: int) -> None:
         """Sends a signal; nothing if the process has ended."""
         try:
@@ -102,10 +107,8 @@ class Child:
     def forget(self) -> None:
         """Stops waiting by descriptor."""
         descriptor, self._descriptor = self._descriptor, None
-        reader, self._reader = self._reader, None
-        if reader is not None and not reader.cancelled():
-            self._loop._remove_reader(descriptor)
         if descriptor is not None:
+            self._loop._remove_reader(descriptor)
             os.close(descriptor)
 
 
@@ -114,9 +117,8 @@ def take_status(process: subprocess.Popen[bytes], descriptor: int | None = None)
     # Whoever waits in a `Popen` method holds this lock until the status is in the object.
     with process._waitpid_lock:  # type: ignore[attr-defined]
         if process.returncode is None:
-            kind, number = (os.P_PID, process.pid) if descriptor is None else (os.P_PIDFD, descriptor)
             try:
-                result = os.waitid(kind, number, os.WEXITED | os.WNOHANG)
+                result = os.waitid(*_identity(process, descriptor), os.WEXITED | os.WNOHANG)
             except ChildProcessError:
                 logger.warning(
                     "child process pid %d exit status already read: will report returncode 255", process.pid
@@ -126,4 +128,9 @@ def take_status(process: subprocess.Popen[bytes], descriptor: int | None = None)
                 if result is not None:
                     exited = result.si_code == os.CLD_EXITED
                     process.returncode = result.si_status if exited else -result.si_status
-        return process.returncode
+        status: int | None = process.returncode
+        return status
+
+
+def _identity(process: "subprocess.Popen[bytes]", descriptor: int | None) -> tuple[int, int]:
+    return (os.P_PID, process.pid) if descriptor is None else (os.P_PIDFD, descriptor)

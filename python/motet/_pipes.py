@@ -1,7 +1,7 @@
 """Pipe transports: `connect_read_pipe` and `connect_write_pipe`.
 
-They are written in Python over the loop's readers and writers: a pipe carries at most 64 KiB for each wake-up of
-its reader, so that the system calls are what a byte costs.
+They are written in Python over the loop's readers and writers: what a pipe holds comes at once, so that the
+system calls outweigh the rest.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import fcntl
 import os
 import stat
 import warnings
+import weakref
 from asyncio import transports
 from asyncio.log import logger
 from typing import Any
@@ -30,8 +31,9 @@ class _PipeTransport(asyncio.BaseTransport):
 
     _loop: LoopBase
     _pipe: Any = None
-    _reader: _motet.Handle | None = None
-    _writer: _motet.Handle | None = None
+    # What the loop calls; only the loop keeps it (see `handle.rs`).
+    _reader: weakref.ref[_motet.Handle] | None = None
+    _writer: weakref.ref[_motet.Handle] | None = None
 
     def _adopt(self, loop: LoopBase, pipe: Any, protocol: asyncio.BaseProtocol, refusal: str) -> int:
         """Takes the pipe over; returns the kind of its descriptor, a part of its mode."""
@@ -76,12 +78,9 @@ class _PipeTransport(asyncio.BaseTransport):
         raise OSError(errno.EBADF, "the pipe of this transport was closed; close the transport instead")
 
     def _unwatch(self) -> None:
-        reader, self._reader = self._reader, None
-        # A cancelled one was replaced: the number is in other hands.
-        if reader is not None and not reader.cancelled():
+        if _is_active(self._reader):
             self._loop._remove_reader(self._fileno)
-        writer, self._writer = self._writer, None
-        if writer is not None and not writer.cancelled():
+        if _is_active(self._writer):
             self._loop._remove_writer(self._fileno)
 
     def _log(self, event: str) -> None:
@@ -114,8 +113,8 @@ class _PipeTransport(asyncio.BaseTransport):
             self._protocol = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        state = "closed" if self._pipe is None else "closing" if self._closing else self._describe()
-        return f"<{type(self).__name__} fd={getattr(self, '_fileno', None)} {state}>"
+        state = "closed" if self._pipe is None else "closing" if self._closing else "open"
+        return f"<{type(self).__name__} {state} fd={self._fileno} {self._describe()}>"
 
     def _describe(self) -> str:
         raise NotImplementedError
@@ -156,7 +155,7 @@ class ReadPipeTransport(_PipeTransport, asyncio.ReadTransport):
 
     def _watch(self) -> None:
         if self.is_reading():
-            self._reader = self._loop._add_reader(self._fileno, self._read_ready)
+            self._reader = weakref.ref(self._loop._add_reader(self._fileno, self._read_ready))
 
     def _read_ready(self) -> None:
         try:
@@ -183,7 +182,7 @@ class ReadPipeTransport(_PipeTransport, asyncio.ReadTransport):
         self._lose(error)
 
     def _describe(self) -> str:
-        return "paused" if self._paused else "reading"
+        return "read=polling" if self.is_reading() else "read=idle"
 
     def is_reading(self) -> bool:
         return not self._paused and not self._closing
@@ -221,7 +220,7 @@ class WritePipeTransport(_PipeTransport, transports._FlowControlMixin, asyncio.W
         kind = self._adopt(
             loop, pipe, protocol, "Pipe transport is only for pipes, sockets and character devices"
         )
-        # A FIFO that is open for both has a reader for ever, and what it holds would look like the reader's end.
+        # A FIFO that is open for both has a reader for ever; what it holds would look like the reader's end.
         self._knows_reader = kind == stat.S_IFSOCK or (
             kind == stat.S_IFIFO and fcntl.fcntl(self._fileno, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY
         )
@@ -230,7 +229,7 @@ class WritePipeTransport(_PipeTransport, transports._FlowControlMixin, asyncio.W
 
     def _watch(self) -> None:
         if self._knows_reader and not self._closing:
-            self._reader = self._loop._add_reader(self._fileno, self._reader_gone)
+            self._reader = weakref.ref(self._loop._add_reader(self._fileno, self._reader_gone))
 
     def _reader_gone(self) -> None:
         self._log("was closed by peer")
@@ -248,16 +247,15 @@ class WritePipeTransport(_PipeTransport, transports._FlowControlMixin, asyncio.W
         super()._lose(error)
 
     def _describe(self) -> str:
-        return f"{'writing' if self._buffer else 'idle'} bufsize={len(self._buffer)}"
+        return f"write=<{'polling' if self._buffer else 'idle'}, bufsize={len(self._buffer)}>"
 
     def get_write_buffer_size(self) -> int:
         return len(self._buffer)
 
     def write(self, data: _BytesLike) -> None:
-        if not isinstance(data, bytes | bytearray | memoryview):
-            raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
-        piece = memoryview(data).cast("B")
-        if not piece:
+        if not isinstance(data, bytes):
+            data = _bytes_of(data)
+        if not data:
             return
         if self._closing:
             if self._dropped_writes >= _DROPPED_WRITES_BEFORE_WARNING:
@@ -266,19 +264,19 @@ class WritePipeTransport(_PipeTransport, transports._FlowControlMixin, asyncio.W
             return
         if not self._buffer:
             try:
-                count = self._send(piece)
-                if count < len(piece):
-                    self._writer = self._loop._add_writer(self._fileno, self._write_ready)
+                count = self._send(data)
+                if count == len(data):
+                    return
+                self._writer = weakref.ref(self._loop._add_writer(self._fileno, self._write_ready))
             except OSError as error:
                 self._dropped_writes += 1
                 self._fail(error, "Fatal write error on pipe transport")
                 return
-            piece = piece[count:]
-        if piece:
-            self._buffer += piece
-            self._maybe_pause_protocol()  # type: ignore[attr-defined]
+            data = memoryview(data)[count:]
+        self._buffer += data
+        self._maybe_pause_protocol()  # type: ignore[attr-defined]
 
-    def _send(self, data: memoryview | bytearray) -> int:
+    def _send(self, data: _BytesLike) -> int:
         try:
             count = os.write(self._descriptor(), data)
         except BlockingIOError:
@@ -302,7 +300,6 @@ class WritePipeTransport(_PipeTransport, transports._FlowControlMixin, asyncio.W
             self._lose(None)
         else:
             self._loop._remove_writer(self._fileno)
-            self._writer = None
 
     def can_write_eof(self) -> bool:
         return True
@@ -318,6 +315,19 @@ class WritePipeTransport(_PipeTransport, transports._FlowControlMixin, asyncio.W
 
     def abort(self) -> None:
         self._lose(None)
+
+
+def _is_active(handle: weakref.ref[_motet.Handle] | None) -> bool:
+    """Whether a handle is watched by still. It is not if the number has got into other hands."""
+    known = None if handle is None else handle()
+    return known is not None and not known.cancelled()
+
+
+def _bytes_of(data: object) -> memoryview:
+    """The bytes of other objects than `bytes`, so that their number is the length."""
+    if isinstance(data, bytearray | memoryview):
+        return memoryview(data).cast("B")
+    raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
 
 
 class PipeMethods(LoopBase):

@@ -1,7 +1,8 @@
 """Subprocesses: `subprocess_exec` and `subprocess_shell`, and so `asyncio.create_subprocess_…`.
 
-`subprocess.Popen` starts the child, in a thread of the loop's: it returns only once the child runs its program, which
-may take long. `_children.py` waits for the child's end, `_pipes.py` carries what it reads and writes.
+`subprocess.Popen` starts the child, in a thread of the loop's: it returns only once the child runs its
+program, which may take long. `_children.py` waits for the child's end, `_pipes.py` carries what it reads and
+writes.
 """
 
 import asyncio
@@ -181,7 +182,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
     async def _wait(self) -> int:
         """Waits for the child's end; what `asyncio.subprocess.Process.wait` asks for."""
         if self._returncode is None:
-            waiter = self._loop.create_future()
+            waiter: asyncio.Future[int] = self._loop.create_future()
             self._waiters.add(waiter)
             try:
                 return await waiter
@@ -232,7 +233,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
             for number, pipe in enumerate(self._raw_pipes()):
                 if pipe is not None and number not in self._pipes:
                     pipe.close()
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self._child is not None and not self._child.has_ended():
             if self._loop.get_debug():
                 logger.warning("Close running child process: kill %r", self)
             # It may have ended, or be another user's.
@@ -277,18 +278,8 @@ class ProcessMethods(LoopBase):
         extra: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> SubprocessTransport:
-        process = await self._launch(
-            functools.partial(
-                subprocess.Popen,
-                args,
-                shell=shell,
-                stdin=stdin,
-                stdout=stdout,
-                stderr=stderr,
-                bufsize=bufsize,
-                **kwargs,
-            )
-        )
+        pipes = {"stdin": stdin, "stdout": stdout, "stderr": stderr, "bufsize": bufsize}
+        process = await self._launch(lambda: subprocess.Popen(args, shell=shell, **pipes, **kwargs))
         self._processes_started += 1
         try:
             transport = SubprocessTransport(self, protocol, process, extra)
