@@ -348,6 +348,35 @@ def test_a_status_taken_by_others_is_reported_as_unknown(
     assert "exit status already read: will report returncode 255" in caplog.text
 
 
+TRACER = """
+import ctypes, sys
+PTRACE_SEIZE = 0x4206
+libc = ctypes.CDLL(None, use_errno=True)
+failed = libc.ptrace(PTRACE_SEIZE, int(sys.argv[1]), 0, 0)
+print(ctypes.get_errno() if failed else 0, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_traced_child_ends_once_its_tracer_lets_go(run_either_way: Run) -> None:
+    async def main() -> None:
+        traced = await asyncio.create_subprocess_exec("cat", stdin=PIPE)
+        tracer = await asyncio.create_subprocess_exec(
+            *python(TRACER), str(traced.pid), stdin=PIPE, stdout=PIPE
+        )
+        refused = int(await tracer.stdout.readline())
+        traced.stdin.close()
+        if not refused:
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(traced.wait(), 0.1)
+        tracer.stdin.close()
+        assert await asyncio.gather(traced.wait(), tracer.wait()) == [0, 0]
+        if refused:
+            pytest.skip("this system lets nobody trace")
+
+    run_either_way(main())
+
+
 def test_the_end_of_a_child_is_told_while_its_children_hold_its_pipes(run_either_way: Run) -> None:
     async def main() -> None:
         process = await asyncio.create_subprocess_shell("sleep 1000 & echo $!", stdout=PIPE)
