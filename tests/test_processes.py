@@ -223,7 +223,7 @@ def test_close_kills(run: Run) -> None:
 def test_an_unclosed_transport_warns_and_kills() -> None:
     async def main() -> Any:
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.subprocess_exec(asyncio.SubprocessProtocol, "cat")
+        transport, _ = await loop.subprocess_exec(asyncio.SubprocessProtocol, "sleep", "1000")
         return transport.get_extra_info("subprocess")
 
     with warnings.catch_warnings(record=True) as caught:
