@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
 import os
@@ -21,7 +22,6 @@ from typing import Any
 import motet
 import pytest
 from conftest import MakeLoop, RunProgram
-from motet import _children
 
 LIMIT = 60.0
 
@@ -41,9 +41,7 @@ def run(make_loop: MakeLoop) -> Iterator[Run]:
 def run_either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a coroutine on motet's loop, which waits for children by descriptor or by thread."""
     if not request.param:
-        monkeypatch.setattr(_children, "has_process_descriptors", lambda: False)
-    elif not _children.has_process_descriptors():
-        pytest.skip("this system has no pidfds")
+        monkeypatch.setattr(os, "pidfd_open", refuse_descriptor)
     return lambda main: motet.run(asyncio.wait_for(main, LIMIT))
 
 
@@ -69,6 +67,10 @@ def has_children() -> bool:
 
 def python(source: str) -> tuple[str, str, str]:
     return sys.executable, "-c", source
+
+
+def refuse_descriptor(pid: int) -> int:
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
 
 async def output_of(*command: str, **options: Any) -> bytes:

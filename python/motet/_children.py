@@ -6,7 +6,6 @@ is readable when it has ended; where the system has none, a thread waits.
 """
 
 import contextlib
-import functools
 import os
 import signal
 import subprocess
@@ -20,25 +19,6 @@ from ._base import LoopBase
 _UNKNOWN_STATUS = 255
 
 
-@functools.cache
-def has_process_descriptors() -> bool:
-    """Whether the system has pidfds, and lets this process use them."""
-    try:
-        descriptor = os.pidfd_open(os.getpid())
-    except (AttributeError, OSError):
-        return False
-    try:
-        signal.pidfd_send_signal(descriptor, 0)
-        os.waitid(os.P_PIDFD, descriptor, os.WEXITED | os.WNOHANG)
-    except ChildProcessError:
-        return True
-    except (AttributeError, OSError):
-        return False
-    finally:
-        os.close(descriptor)
-    return False
-
-
 class Child:
     """A running child process of a loop; `ended(status)` is called there once it has ended."""
 
@@ -49,17 +29,14 @@ class Child:
         self._process = process
         self._ended = ended
         self._descriptor: int | None = None
-        if not has_process_descriptors():
-            self._wait_in_thread()
-            return
         try:
             self._descriptor = os.pidfd_open(process.pid)
             loop._add_reader(self._descriptor, self._collect)
         except ProcessLookupError:
             # Somebody has taken its status already.
             loop.call_soon(self._collect)
-        except OSError:
-            # No more descriptors, say.
+        except (AttributeError, OSError):
+            # A system without pidfds, or without any more of them.
             self.forget()
             self._wait_in_thread()
 
