@@ -18,6 +18,7 @@ COUNTS = {
     "tasks_started",
     "connections_opened",
     "connections_accepted",
+    "processes_started",
     "bytes_received",
     "bytes_sent",
     "callbacks_ready",

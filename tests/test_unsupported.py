@@ -15,10 +15,6 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 CALLS: dict[str, Call] = {
     "start_tls": ((None, None, None), {}),
     "create_datagram_endpoint": ((asyncio.DatagramProtocol,), {"local_addr": ("127.0.0.1", 0)}),
-    "connect_read_pipe": ((asyncio.Protocol, None), {}),
-    "connect_write_pipe": ((asyncio.Protocol, None), {}),
-    "subprocess_shell": ((asyncio.SubprocessProtocol, "true"), {}),
-    "subprocess_exec": ((asyncio.SubprocessProtocol, "true"), {}),
     "sendfile": ((None, None), {}),
     "sock_sendfile": ((None, None), {}),
     "create_connection": ((asyncio.Protocol, "127.0.0.1", 1), {"ssl": True}),
@@ -40,8 +36,6 @@ def test_the_method_names_itself(method: str) -> None:
 
 def test_programs_that_use_it_see_it_too() -> None:
     async def main() -> None:
-        with pytest.raises(NotImplementedError, match="subprocess_exec"):
-            await asyncio.create_subprocess_exec("true")
         with pytest.raises(NotImplementedError, match="create_connection"):
             await asyncio.open_connection("127.0.0.1", 1, ssl=True)
 

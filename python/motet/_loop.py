@@ -16,6 +16,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from . import _handles, _motet
+from ._pipes import PipeMethods
+from ._processes import ProcessMethods
 from ._servers import ServerMethods
 from ._signals import SignalMethods
 from ._sockets import SocketMethods
@@ -31,7 +33,13 @@ _HOT_METHODS = ("call_soon", "call_soon_threadsafe")
 
 # The core's handles stand in for asyncio's, and are not derived from them.
 class EventLoop(  # type: ignore[misc]
-    ServerMethods, SignalMethods, SocketMethods, UnsupportedMethods, asyncio.BaseEventLoop
+    ServerMethods,
+    SignalMethods,
+    SocketMethods,
+    PipeMethods,
+    ProcessMethods,
+    UnsupportedMethods,
+    asyncio.BaseEventLoop,
 ):
     """An event loop for one thread, with the whole interface of `asyncio.AbstractEventLoop`.
 
@@ -43,6 +51,8 @@ class EventLoop(  # type: ignore[misc]
         self._signal_sockets = None
         self._signal_handlers = {}
         self._unix_paths: dict[socket.socket, tuple[str, int]] = {}
+        self._launchers = None
+        self._processes_started = 0
         asyncio.BaseEventLoop.__init__(self)
         # A bound method in the instance's dictionary is found faster than the class's: the interpreter cannot
         # specialise look-ups of methods on instances of extended C classes. `close()` breaks the cycle.
@@ -82,6 +92,7 @@ class EventLoop(  # type: ignore[misc]
         for name in _HOT_METHODS:
             self.__dict__.pop(name, None)
         self._close_signals()
+        self._close_launchers()
         asyncio.BaseEventLoop.close(self)
         self._shut()
 
@@ -119,16 +130,16 @@ class EventLoop(  # type: ignore[misc]
         """What the loop has done so far; may be called at any time, also after `close()`.
 
         Counts: `turns` (rounds of callbacks), `polls`, `callbacks`, `timers_fired`, `tasks_started`,
-        `connections_opened`, `connections_accepted`, `bytes_received`, `bytes_sent`, and what waits now:
-        `callbacks_ready`, `timers_pending`, `descriptors`. Seconds: `busy_seconds` and `idle_seconds`
-        (outside and inside waits), `lag` (`p50`, `p99`, `max`, `count` of the busy stretches between two
-        polls: how long an event may have waited). `blocked`: the places where one callback held the loop for
-        longer than `blocked_threshold`, longest first, each with `function`, `file`, `line`, `seconds`,
-        `ended` and `stack` (function, file, line; innermost first).
+        `connections_opened`, `connections_accepted`, `processes_started`, `bytes_received`, `bytes_sent`, and
+        what waits now: `callbacks_ready`, `timers_pending`, `descriptors`. Seconds: `busy_seconds` and
+        `idle_seconds` (outside and inside waits), `lag` (`p50`, `p99`, `max`, `count` of the busy stretches
+        between two polls: how long an event may have waited). `blocked`: the places where one callback held
+        the loop for longer than `blocked_threshold`, longest first, each with `function`, `file`, `line`,
+        `seconds`, `ended` and `stack` (function, file, line; innermost first).
 
         Raises `RuntimeError` when another thread runs the loop.
         """
-        return self._counters()
+        return {**self._counters(), "processes_started": self._processes_started}
 
     def _callback_failed(
         self,

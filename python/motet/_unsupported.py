@@ -27,22 +27,6 @@ class UnsupportedMethods(LoopBase):
         """Not supported yet."""
         refuse("create_datagram_endpoint()", "datagram transports")
 
-    async def connect_read_pipe(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not supported yet."""
-        refuse("connect_read_pipe()", "pipes")
-
-    async def connect_write_pipe(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not supported yet."""
-        refuse("connect_write_pipe()", "pipes")
-
-    async def subprocess_shell(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not supported yet."""
-        refuse("subprocess_shell()", "subprocesses")
-
-    async def subprocess_exec(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not supported yet."""
-        refuse("subprocess_exec()", "subprocesses")
-
     async def sendfile(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Not supported yet."""
         refuse("sendfile()", "sendfile")

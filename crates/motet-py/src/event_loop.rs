@@ -264,8 +264,10 @@ impl Loop {
             (state.turn.close(), owners)
         })?;
         for owner in owners.into_iter().flatten() {
-            if let Owner::Transport(transport) = owner {
-                transport::loop_closed(transport.bind(py));
+            match owner {
+                Owner::Transport(transport) => transport::loop_closed(transport.bind(py)),
+                Owner::Watched(watched) => watched.discard(py),
+                Owner::Listener(_) => {}
             }
         }
         for task in waiting {

@@ -74,6 +74,13 @@ impl Watched {
             .is_some_and(|known| known.bind(socket.py()).upgrade().is_some_and(|known| known.is(socket)))
     }
 
+    /// The loop is closed: whoever holds the callbacks' handles must not keep the callbacks alive (see handle.rs).
+    pub fn discard(&self, py: Python<'_>) {
+        for callback in self.read.callback.iter().chain(&self.write.callback) {
+            callback.get().discard(py);
+        }
+    }
+
     pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         for direction in [&self.read, &self.write] {
             direction.callback.iter().try_for_each(|callback| Handle::traverse(callback, visit))?;
