@@ -10,12 +10,14 @@ import atexit
 import socket
 import sys
 import threading
+import weakref
 from asyncio import events
 from asyncio.log import logger
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from . import _handles, _motet
+from ._datagrams import DatagramMethods
 from ._servers import ServerMethods
 from ._signals import SignalMethods
 from ._sockets import SocketMethods
@@ -31,7 +33,12 @@ _HOT_METHODS = ("call_soon", "call_soon_threadsafe")
 
 # The core's handles stand in for asyncio's, and are not derived from them.
 class EventLoop(  # type: ignore[misc]
-    ServerMethods, SignalMethods, SocketMethods, UnsupportedMethods, asyncio.BaseEventLoop
+    ServerMethods,
+    DatagramMethods,
+    SignalMethods,
+    SocketMethods,
+    UnsupportedMethods,
+    asyncio.BaseEventLoop,
 ):
     """An event loop for one thread, with the whole interface of `asyncio.AbstractEventLoop`.
 
@@ -43,6 +50,7 @@ class EventLoop(  # type: ignore[misc]
         self._signal_sockets = None
         self._signal_handlers = {}
         self._unix_paths: dict[socket.socket, tuple[str, int]] = {}
+        self._transports = weakref.WeakValueDictionary()
         asyncio.BaseEventLoop.__init__(self)
         # A bound method in the instance's dictionary is found faster than the class's: the interpreter cannot
         # specialise look-ups of methods on instances of extended C classes. `close()` breaks the cycle.

@@ -23,10 +23,6 @@ class UnsupportedMethods(LoopBase):
         """Not supported yet."""
         refuse("start_tls()", "TLS")
 
-    async def create_datagram_endpoint(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not supported yet."""
-        refuse("create_datagram_endpoint()", "datagram transports")
-
     async def connect_read_pipe(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Not supported yet."""
         refuse("connect_read_pipe()", "pipes")

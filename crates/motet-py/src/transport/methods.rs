@@ -14,19 +14,18 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyType};
 use pyo3::{Borrowed, IntoPyObjectExt, ffi, intern};
-use std::ffi::c_void;
 use std::io;
 
 type This<'a, 'py> = Borrowed<'a, 'py, PyAny>;
 
 /// Writes dropped after a connection was lost before asyncio, and so motet, logs it.
-const DROPPED_WRITES_BEFORE_WARNING: u32 = 5;
+pub const DROPPED_WRITES_BEFORE_WARNING: u32 = 5;
 
 /// The class, made on first use.
 pub fn transport_type(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     let class = TYPE.get_or_try_init(py, || {
         lifecycle::warnings_warn(py)?;
-        let base = py.import("asyncio.transports")?.getattr("Transport")?.cast_into::<PyType>()?;
+        let base = py.import("asyncio.transports")?.getattr("Transport")?;
         let methods = vec![
             fast_method!(c"write", write, c"write($self, /, data)\n--\n\nSends bytes; what does not fit is queued."),
             fast_method!(c"writelines", write_lines, c"writelines($self, /, list_of_data)\n--\n\nSends several pieces of bytes together."),
@@ -54,7 +53,7 @@ pub fn transport_type(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
             py,
             c"motet._motet.SocketTransport",
             c"A stream transport over a TCP or Unix socket. Not thread-safe.",
-            &base,
+            &[base],
             methods,
             properties,
         )
@@ -63,18 +62,23 @@ pub fn transport_type(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
 }
 
 /// A property that cannot be set; it hides the slot of the base class.
-fn property(name: &'static std::ffi::CStr, get: ffi::getter) -> ffi::PyGetSetDef {
+pub fn property(name: &'static std::ffi::CStr, get: ffi::getter) -> ffi::PyGetSetDef {
     ffi::PyGetSetDef { name: name.as_ptr(), get: Some(get), ..Default::default() }
 }
 
 macro_rules! getter {
     ($name:ident, $value:expr) => {
-        unsafe extern "C" fn $name(this: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+        unsafe extern "C" fn $name(
+            this: *mut pyo3::ffi::PyObject,
+            _: *mut std::ffi::c_void,
+        ) -> *mut pyo3::ffi::PyObject {
             // SAFETY: the interpreter calls the getter with an object of the class.
             unsafe { crate::method::enter(this, |this| $value(this)) }
         }
     };
 }
+
+pub(crate) use getter;
 
 getter!(extra, |this: This<'_, '_>| {
     let (transport, _claim) = claimed(this, "transport._extra")?;
@@ -96,12 +100,12 @@ fn claimed<'a>(this: This<'a, '_>, what: &str) -> PyResult<(&'a Transport, Claim
     }
 }
 
-fn none(this: This<'_, '_>) -> PyResult<Py<PyAny>> {
+pub fn none(this: This<'_, '_>) -> PyResult<Py<PyAny>> {
     Ok(this.py().None())
 }
 
 /// Exact bytes of a bytes-like object: itself, or a copy of what the program may change later.
-fn exact_bytes<'py>(data: Borrowed<'_, 'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+pub fn exact_bytes<'py>(data: Borrowed<'_, 'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
     if let Ok(bytes) = data.cast_exact::<PyBytes>() {
         return Ok(bytes.to_owned());
     }
@@ -158,7 +162,7 @@ fn write(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>
     }
 }
 
-fn warn_dropped(py: Python<'_>) -> PyResult<()> {
+pub fn warn_dropped(py: Python<'_>) -> PyResult<()> {
     let logger = py.import(intern!(py, "asyncio.log"))?.getattr(intern!(py, "logger"))?;
     logger.call_method1(intern!(py, "warning"), ("socket.send() raised exception.",)).map(drop)
 }
@@ -336,7 +340,7 @@ fn get_extra_info(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<
 }
 
 /// The arguments of a method with two named ones.
-fn bind<'a, 'py>(
+pub fn bind<'a, 'py>(
     function: &str,
     names: [&str; 2],
     arguments: &Arguments<'a, 'py>,
@@ -380,7 +384,16 @@ fn get_write_buffer_limits(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult
 }
 
 fn set_write_buffer_limits(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
-    let [high, low] = bind("set_write_buffer_limits", ["high", "low"], &arguments)?;
+    let (low, high) = water_marks(&arguments)?;
+    let (transport, _claim) = claimed(this, "transport.set_write_buffer_limits()")?;
+    let actions = transport.with(|connection| connection.stream.set_limits(low, high));
+    apply(&this, actions)?;
+    none(this)
+}
+
+/// The arguments of `set_write_buffer_limits`: low and high.
+pub fn water_marks(arguments: &Arguments<'_, '_>) -> PyResult<(usize, usize)> {
+    let [high, low] = bind("set_write_buffer_limits", ["high", "low"], arguments)?;
     let number = |value: Option<Borrowed<'_, '_, PyAny>>| {
         value.filter(|value| !value.is_none()).map(|value| value.extract::<i64>()).transpose()
     };
@@ -391,10 +404,7 @@ fn set_write_buffer_limits(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> 
     if !(0 <= low && low <= high) {
         return Err(PyValueError::new_err(format!("high ({high}) must be >= low ({low}) must be >= 0")));
     }
-    let (transport, _claim) = claimed(this, "transport.set_write_buffer_limits()")?;
-    let actions = transport.with(|connection| connection.stream.set_limits(low as usize, high as usize));
-    apply(&this, actions)?;
-    none(this)
+    Ok((low as usize, high as usize))
 }
 
 /// What `repr(transport)` returns.

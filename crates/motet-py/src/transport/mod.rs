@@ -10,10 +10,10 @@
 //! - `extra_info.rs`: `get_extra_info`, made when asked for.
 
 mod delivery;
-mod extra_info;
+pub mod extra_info;
 mod input_output;
-mod lifecycle;
-mod methods;
+pub mod lifecycle;
+pub mod methods;
 
 use delivery::Delivery;
 pub use input_output::{flush, ready, run_deferred};
