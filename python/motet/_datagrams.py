@@ -1,4 +1,4 @@
-"""Datagram transports: `create_datagram_endpoint` is `asyncio.BaseEventLoop`'s, the transport is the core's."""
+"""Datagrams: `create_datagram_endpoint` is `asyncio.BaseEventLoop`'s, its transport is the core's."""
 
 import asyncio
 import socket
@@ -27,9 +27,7 @@ class DatagramMethods(LoopBase):
     ) -> asyncio.DatagramTransport:
         if sock.family in _NATIVE_FAMILIES:
             return self._begin_datagrams(sock, protocol, address or None, waiter, extra)
-        transport: asyncio.DatagramTransport = _ForeignTransport(
-            self, sock, protocol, address, waiter, extra
-        )
+        transport: asyncio.DatagramTransport = _ForeignTransport(self, sock, protocol, address, waiter, extra)
         return transport
 
 

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from . import _handles, _motet
 from ._datagrams import DatagramMethods
+from ._sendfile import SendfileMethods
 from ._servers import ServerMethods
 from ._signals import SignalMethods
 from ._sockets import SocketMethods
@@ -35,6 +36,7 @@ _HOT_METHODS = ("call_soon", "call_soon_threadsafe")
 class EventLoop(  # type: ignore[misc]
     ServerMethods,
     DatagramMethods,
+    SendfileMethods,
     SignalMethods,
     SocketMethods,
     UnsupportedMethods,

@@ -38,11 +38,3 @@ class UnsupportedMethods(LoopBase):
     async def subprocess_exec(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Not supported yet."""
         refuse("subprocess_exec()", "subprocesses")
-
-    async def sendfile(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not supported yet."""
-        refuse("sendfile()", "sendfile")
-
-    async def sock_sendfile(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not supported yet."""
-        refuse("sock_sendfile()", "sendfile")

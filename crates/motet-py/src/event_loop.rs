@@ -379,7 +379,9 @@ impl Loop {
         self.with("loop.add_reader()", |state| {
             let reactor = state.reactor.as_ref()?;
             match reactor.descriptors().get(reactor.token_of(descriptor)?) {
-                Some((_, Owner::Transport(transport) | Owner::Datagrams(transport))) => Some(transport.clone_ref(py)),
+                Some((_, Owner::Transport(transport) | Owner::Datagrams(transport))) => {
+                    Some(transport.clone_ref(py))
+                }
                 _ => None,
             }
         })

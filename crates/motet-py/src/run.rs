@@ -180,8 +180,8 @@ impl<'py> Runner<'_, 'py> {
     /// Sends what transports have collected in this round.
     fn flush(&mut self) -> PyResult<()> {
         let py = self.py();
-        let (mut transports, mut datagrams) = self
-            .with(|state| (std::mem::take(&mut state.flush), std::mem::take(&mut state.datagram_flush)));
+        let (mut transports, mut datagrams) =
+            self.with(|state| (std::mem::take(&mut state.flush), std::mem::take(&mut state.datagram_flush)));
         let mut result = Ok(());
         for transport in transports.drain(..) {
             // Each is tried even when an earlier one asks to end the run.
@@ -234,6 +234,7 @@ impl<'py> Runner<'_, 'py> {
     /// Tells the owners of what happened. An event that a `KeyboardInterrupt` leaves over is told when the loop runs again.
     fn dispatch(&mut self) -> PyResult<()> {
         let py = self.py();
+        let others_first = self.with(|state| state.turn.ready_len() > 0);
         while let Some((event, target)) = self.with(|state| next_target(py, state)) {
             let watch = &self.event_loop.get().watch;
             watch.pulse.beat();
@@ -241,7 +242,7 @@ impl<'py> Runner<'_, 'py> {
                 if matches!(target, Target::Listener(_)) { Interest::Read } else { Interest::Both };
             let result = match target {
                 Target::Transport(transport) => transport::ready(&transport, event.readiness),
-                Target::Datagrams(transport) => datagram::ready(&transport, event.readiness),
+                Target::Datagrams(transport) => datagram::ready(&transport, event.readiness, others_first),
                 Target::Listener(listener) => listener::accept(self.event_loop, &listener),
                 Target::Watched => watched::ready(self.event_loop, event.token, event.readiness),
             };

@@ -171,9 +171,10 @@ fn internet(object: Borrowed<'_, '_, PyAny>, family: Family) -> PyResult<(Addres
         Err(_) => Ok(0),
         Ok(item) => {
             let value: i64 = item.extract()?;
-            u32::try_from(value).ok().filter(|value| *value <= most).ok_or_else(|| {
-                PyOverflowError::new_err(format!("sendto(): {what} must be 0-{most}."))
-            })
+            u32::try_from(value)
+                .ok()
+                .filter(|value| *value <= most)
+                .ok_or_else(|| PyOverflowError::new_err(format!("sendto(): {what} must be 0-{most}.")))
         }
     };
     let host = parts.get_item(0)?;
@@ -221,10 +222,8 @@ fn resolve(host: &Bound<'_, PyAny>, family: Family) -> PyResult<IpAddr> {
     }
     let port = 0.into_bound_py_any(py)?;
     let socket = py.import(intern!(py, "socket"))?;
-    let found = socket.call_method1(
-        intern!(py, "getaddrinfo"),
-        (host, port, family.number(), libc::SOCK_DGRAM),
-    )?;
+    let found =
+        socket.call_method1(intern!(py, "getaddrinfo"), (host, port, family.number(), libc::SOCK_DGRAM))?;
     let address: String = found.get_item(0)?.get_item(4)?.get_item(0)?.extract()?;
     let address = address.split('%').next().unwrap_or_default();
     numeric(address, family)

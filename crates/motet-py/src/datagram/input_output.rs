@@ -1,7 +1,7 @@
 //! What the loop asks of a datagram transport: to receive, to send, to carry on.
 
-use super::{DatagramTransport, Inner, Peer, Step, apply, body, lifecycle};
 use super::address::Family;
+use super::{DatagramTransport, Inner, Peer, Step, apply, body, lifecycle};
 use crate::errors::os_error;
 use crate::event_loop::Books;
 use crate::task::Task;
@@ -42,8 +42,9 @@ impl Memory {
     }
 }
 
-/// The descriptor is ready.
-pub fn ready(transport: &Bound<'_, PyAny>, readiness: Readiness) -> PyResult<()> {
+/// The descriptor is ready. With `others_first` datagrams wait until what was ready before has run, as in asyncio: a task that has
+/// been made to take the answer must have begun.
+pub fn ready(transport: &Bound<'_, PyAny>, readiness: Readiness, others_first: bool) -> PyResult<()> {
     let this = body(transport.as_borrowed());
     let (context, has_queue) = this.with(|inner| {
         if readiness.readable {
@@ -57,6 +58,9 @@ pub fn ready(transport: &Bound<'_, PyAny>, readiness: Readiness) -> PyResult<()>
     let _entered = context.as_ref().map(context::enter).transpose()?;
     if has_queue {
         send_queue(this, transport)?;
+    }
+    if others_first && readiness.readable {
+        return apply(transport, Actions::READ_LATER);
     }
     read(this, transport)
 }
@@ -176,9 +180,7 @@ pub fn retry_later(this: &DatagramTransport, transport: &Bound<'_, PyAny>) -> Py
 /// Receives, and leaves what an exception that ends the run has kept from being told to a later round.
 fn read(this: &DatagramTransport, transport: &Bound<'_, PyAny>) -> PyResult<()> {
     let result = receive_and_deliver(this, transport);
-    if result.is_err()
-        && this.with(|inner| inner.endpoint.wants_read() || !inner.received.is_empty())
-    {
+    if result.is_err() && this.with(|inner| inner.endpoint.wants_read() || !inner.received.is_empty()) {
         apply(transport, Actions::READ_LATER)?;
     }
     result

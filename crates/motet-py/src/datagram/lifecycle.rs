@@ -1,7 +1,7 @@
 //! How a datagram transport begins and ends, and what happens when something fails.
 
-use super::{Inner, Peer, Step, TYPE, DatagramTransport, apply, body};
 use super::address::Family;
+use super::{DatagramTransport, Inner, Peer, Step, TYPE, apply, body};
 use crate::errors::{closed_descriptor, os_error};
 use crate::event_loop::{Loop, Owner};
 use crate::task::Task;
@@ -67,7 +67,11 @@ pub fn begin<'py>(
 }
 
 /// Tells the protocol of the transport, begins to receive and resolves the waiter.
-pub fn made(this: &DatagramTransport, transport: &Bound<'_, PyAny>, waiter: Option<Py<PyAny>>) -> PyResult<()> {
+pub fn made(
+    this: &DatagramTransport,
+    transport: &Bound<'_, PyAny>,
+    waiter: Option<Py<PyAny>>,
+) -> PyResult<()> {
     let py = transport.py();
     let mut told = Ok(());
     if let Some(protocol) = this.protocol(py)

@@ -188,7 +188,8 @@ fn enqueue(
         return input_output::send_queue(transport, &this);
     }
     let (flush, actions) = transport.with(|inner| {
-        let actions = if inner.endpoint.is_blocked() { inner.endpoint.check_limits() } else { Default::default() };
+        let actions =
+            if inner.endpoint.is_blocked() { inner.endpoint.check_limits() } else { Default::default() };
         (inner.endpoint.wants_flush(), actions)
     });
     if flush {

@@ -130,9 +130,8 @@ impl DatagramTransport {
     /// Makes sure, before input and output, that the socket object, which the program may have as well, still has its descriptor:
     /// the number may be another file's by now.
     fn require_socket(&self, py: Python<'_>) -> PyResult<io::Result<()>> {
-        let socket = self.with(|inner| {
-            inner.socket.as_ref().map(|socket| (socket.bind(py).clone(), inner.number))
-        });
+        let socket =
+            self.with(|inner| inner.socket.as_ref().map(|socket| (socket.bind(py).clone(), inner.number)));
         if let Some((socket, number)) = socket {
             if crate::operation::descriptor_of(&socket)? == number {
                 return Ok(Ok(()));

@@ -45,6 +45,7 @@ fn allocate<'py>(
         server,
         extra,
         peer,
+        sendfile: None,
         error: None,
     };
     let class = TYPE.get(py).expect("the module's initialisation has made the class");
@@ -257,6 +258,7 @@ pub fn shut_down_output(transport: &Bound<'_, PyAny>) {
 pub fn lose_connection(transport: &Bound<'_, PyAny>) -> PyResult<()> {
     let this = body(transport.as_borrowed());
     forget_registration(this)?;
+    super::sendfile::connection_lost(transport)?;
     this.event_loop.get().push(Task::Transport(transport.clone().unbind(), Deferred::Lost))
 }
 

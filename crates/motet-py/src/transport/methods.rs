@@ -1,7 +1,7 @@
 //! What the program calls on a transport.
 
 use super::delivery::Delivery;
-use super::{TYPE, Transport, apply, body, extra_info, input_output, lifecycle};
+use super::{TYPE, Transport, apply, body, extra_info, input_output, lifecycle, sendfile};
 use crate::errors::{closed_descriptor, os_error};
 use crate::event_loop::{State, wrong_thread};
 use crate::heap_type::HeapType;
@@ -16,7 +16,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyType};
 use pyo3::{Borrowed, IntoPyObjectExt, ffi, intern};
 use std::io;
 
-type This<'a, 'py> = Borrowed<'a, 'py, PyAny>;
+pub type This<'a, 'py> = Borrowed<'a, 'py, PyAny>;
 
 /// Writes dropped after a connection was lost before asyncio, and so motet, logs it.
 pub const DROPPED_WRITES_BEFORE_WARNING: u32 = 5;
@@ -42,6 +42,9 @@ pub fn transport_type(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
             fast_method!(c"get_extra_info", get_extra_info, c"get_extra_info($self, /, name, default=None)\n--\n\n'socket', 'sockname', 'peername'."),
             fast_method!(c"get_write_buffer_size", get_write_buffer_size, c"get_write_buffer_size($self, /)\n--\n\nBytes that wait to be sent."),
             fast_method!(c"get_write_buffer_limits", get_write_buffer_limits, c"get_write_buffer_limits($self, /)\n--\n\nThe low and the high water mark, in bytes."),
+            fast_method!(c"_begin_sendfile", sendfile::begin, c"_begin_sendfile($self, /)\n--\n\nTakes the output for a file."),
+            fast_method!(c"_send_file", sendfile::send, c"_send_file($self, /, descriptor, offset, size)\n--\n\nSends a part of a file, or returns a future of there being room."),
+            fast_method!(c"_end_sendfile", sendfile::end, c"_end_sendfile($self, /)\n--\n\nGives the output back."),
             fast_method!(c"set_write_buffer_limits", set_write_buffer_limits, c"set_write_buffer_limits($self, /, high=None, low=None)\n--\n\nSets the water marks, in bytes."),
         ];
         let properties = vec![
@@ -49,14 +52,17 @@ pub fn transport_type(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
             property(c"_loop", event_loop),
             property(c"_protocol", protocol),
         ];
-        HeapType::new(
+        let made = HeapType::new(
             py,
             c"motet._motet.SocketTransport",
             c"A stream transport over a TCP or Unix socket. Not thread-safe.",
             &[base],
             methods,
             properties,
-        )
+        )?;
+        let modes = py.import("asyncio.constants")?.getattr("_SendfileMode")?;
+        made.class(py).setattr("_sendfile_compatible", modes.getattr("TRY_NATIVE")?)?;
+        Ok::<_, PyErr>(made)
     })?;
     Ok(class.class(py).clone())
 }
@@ -92,7 +98,7 @@ getter!(protocol, |this: This<'_, '_>| {
 
 /// The Rust part, with the loop claimed for the call.
 #[inline]
-fn claimed<'a>(this: This<'a, '_>, what: &str) -> PyResult<(&'a Transport, Claim<'a, State>)> {
+pub fn claimed<'a>(this: This<'a, '_>, what: &str) -> PyResult<(&'a Transport, Claim<'a, State>)> {
     let transport = body(this);
     match transport.event_loop.get().state.claim() {
         Ok(claim) => Ok((transport, claim)),
@@ -137,13 +143,14 @@ fn write(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>
     let running = transport.event_loop.get().is_in_run();
     let round = transport.event_loop.get().with("transport.write()", |state| state.round(running))?;
     let empty = slice.is_empty();
-    let admission = transport
-        .with(
-            |connection| {
-                if empty { connection.stream.admit_nothing() } else { connection.stream.admit(round) }
-            },
-        )
-        .map_err(|_| write_after_eof("write"))?;
+    let admission = transport.with(|connection| {
+        if connection.sendfile.is_some() {
+            return Err(sendfile::in_progress());
+        }
+        let stream = &mut connection.stream;
+        let admission = if empty { stream.admit_nothing() } else { stream.admit(round) };
+        admission.map_err(|_| write_after_eof("write"))
+    })?;
     match admission {
         Admission::Send => send_now(this, transport, data),
         Admission::Enqueue => {
@@ -224,11 +231,14 @@ fn write_lines(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<
     let (transport, _claim) = claimed(this, "transport.writelines()")?;
     let running = transport.event_loop.get().is_in_run();
     let round = transport.event_loop.get().with("transport.writelines()", |state| state.round(running))?;
-    let admission = transport
-        .with(|connection| {
-            if pieces.is_empty() { connection.stream.admit_nothing() } else { connection.stream.admit(round) }
-        })
-        .map_err(|_| write_after_eof("writelines"))?;
+    let admission = transport.with(|connection| {
+        if connection.sendfile.is_some() {
+            return Err(sendfile::in_progress());
+        }
+        let stream = &mut connection.stream;
+        let admission = if pieces.is_empty() { stream.admit_nothing() } else { stream.admit(round) };
+        admission.map_err(|_| write_after_eof("writelines"))
+    })?;
     match admission {
         Admission::Nothing => none(this),
         Admission::Refuse(earlier) => {

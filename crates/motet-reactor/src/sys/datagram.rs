@@ -79,7 +79,8 @@ impl Raw {
                 for (byte, given) in unix.sun_path[..room].iter_mut().zip(name) {
                     *byte = *given as libc::c_char;
                 }
-                offset_of!(libc::sockaddr_un, sun_path) + (room + usize::from(!is_abstract(name))).min(PATH_ROOM)
+                offset_of!(libc::sockaddr_un, sun_path)
+                    + (room + usize::from(!is_abstract(name))).min(PATH_ROOM)
             }
         };
         (raw, length as libc::socklen_t)
@@ -180,7 +181,8 @@ fn receive_parts(
     let mut pieces = [const { MaybeUninit::<libc::iovec>::uninit() }; MAXIMUM_RECEIVED];
     let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; MAXIMUM_RECEIVED];
     for (index, part) in parts.iter_mut().flatten().enumerate() {
-        let piece = pieces[index].write(libc::iovec { iov_base: part.as_mut_ptr().cast(), iov_len: part.len() });
+        let piece =
+            pieces[index].write(libc::iovec { iov_base: part.as_mut_ptr().cast(), iov_len: part.len() });
         headers[index].write(header(piece, names[index].as_mut_ptr(), size_of::<Raw>() as libc::socklen_t));
     }
     // SAFETY: as many headers as there are parts, each with one piece of memory and room for one name, all of which live on and are
