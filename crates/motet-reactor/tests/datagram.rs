@@ -10,7 +10,9 @@ use std::os::unix::net::UnixDatagram;
 
 const ROOM: usize = 1000;
 
-fn receive(socket: impl AsFd) -> io::Result<(Vec<(Vec<u8>, Address)>, bool)> {
+type Datagrams = Vec<(Vec<u8>, Address)>;
+
+fn receive(socket: impl AsFd) -> io::Result<(Datagrams, bool)> {
     let mut memory = vec![MaybeUninit::uninit(); ROOM * (MAXIMUM_RECEIVED + 5)];
     let mut received = Vec::new();
     let drained = datagram::receive_batch(socket.as_fd(), &mut memory, ROOM, |data, address| {

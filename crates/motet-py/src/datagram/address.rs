@@ -1,10 +1,11 @@
 //! Addresses of datagrams: in the form of Python's `socket` module, and in the system's.
 
+use crate::event_loop::Loop;
 use motet_reactor::sys::datagram::{Address, unix_address_fits};
 use pyo3::exceptions::{PyOSError, PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyString, PyTuple};
-use pyo3::{Borrowed, IntoPyObjectExt, intern};
+use pyo3::{Borrowed, IntoPyObjectExt, ffi, intern};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
@@ -54,7 +55,7 @@ impl Family {
 /// Entries of each table: peers that are in touch at the same time.
 const PLACES: usize = 256;
 
-type Entry = Option<(Address, Py<PyAny>)>;
+pub type Entry = Option<(Address, Py<PyAny>)>;
 
 /// Addresses that a loop has seen lately, in both forms, so that a peer's is converted once. An address has one place in each table
 /// and gives way to the next one that belongs there.
@@ -65,51 +66,73 @@ pub struct AddressBook {
 }
 
 impl AddressBook {
-    /// The object for an address: for a peer that repeats, the same one.
-    pub fn to_python(&mut self, py: Python<'_>, address: Address) -> PyResult<Py<PyAny>> {
-        if address == Address::Unnamed {
-            return Ok(py.None());
-        }
-        let mut hasher = DefaultHasher::new();
-        address.hash(&mut hasher);
-        let place = hasher.finish() as usize % PLACES;
-        if let Some(Some((known, object))) = self.by_address.get(place)
-            && *known == address
-        {
-            return Ok(object.clone_ref(py));
-        }
-        let object = to_python(py, &address)?;
-        if self.by_address.is_empty() {
-            self.by_address.resize_with(PLACES, || None);
-        }
-        self.by_address[place] = Some((address.clone(), object.clone_ref(py)));
-        self.note_object(address, object.clone_ref(py));
-        Ok(object)
+    /// The object for an address that was seen lately.
+    fn object(&self, py: Python<'_>, address: &Address) -> Option<Py<PyAny>> {
+        let (known, object) = self.by_address.get(place_of_address(address))?.as_ref()?;
+        (known == address).then(|| object.clone_ref(py))
     }
 
     /// The address that an object is known to stand for. An object here is alive and cannot change, so that it is enough to compare
     /// identities.
-    pub fn find(&self, object: Borrowed<'_, '_, PyAny>, family: Family) -> Option<Address> {
-        let (address, known) = self.by_object.get(place_of(object.as_ptr() as usize))?.as_ref()?;
+    pub fn address(&self, object: Borrowed<'_, '_, PyAny>, family: Family) -> Option<Address> {
+        let (address, known) = self.by_object.get(place_of_object(object.as_ptr()))?.as_ref()?;
         (known.as_ptr() == object.as_ptr() && family.has(address)).then(|| address.clone())
     }
 
-    /// Keeps what an object stands for. It must be of exact built-in classes that cannot change.
-    pub fn note_object(&mut self, address: Address, object: Py<PyAny>) {
-        if self.by_object.is_empty() {
-            self.by_object.resize_with(PLACES, || None);
-        }
-        let place = place_of(object.as_ptr() as usize);
-        self.by_object[place] = Some((address, object));
+    /// Keeps the object of an address that was received. What comes back is for the caller to drop.
+    #[must_use]
+    fn note_address(&mut self, address: Address, object: Py<PyAny>) -> Entry {
+        let place = place_of_address(&address);
+        put(&mut self.by_address, place, (address, object))
+    }
+
+    /// Keeps what an object stands for. It must be of exact built-in classes that cannot change. What comes back is for the caller to
+    /// drop.
+    #[must_use]
+    pub fn note_object(&mut self, address: Address, object: Py<PyAny>) -> Entry {
+        let place = place_of_object(object.as_ptr());
+        put(&mut self.by_object, place, (address, object))
     }
 }
 
-/// Objects lie at multiples of 16.
-fn place_of(pointer: usize) -> usize {
-    (pointer >> 4) % PLACES
+fn put(table: &mut Vec<Entry>, place: usize, entry: (Address, Py<PyAny>)) -> Entry {
+    if table.is_empty() {
+        table.resize_with(PLACES, || None);
+    }
+    table[place].replace(entry)
 }
 
-fn to_python(py: Python<'_>, address: &Address) -> PyResult<Py<PyAny>> {
+fn place_of_address(address: &Address) -> usize {
+    let mut hasher = DefaultHasher::new();
+    address.hash(&mut hasher);
+    hasher.finish() as usize % PLACES
+}
+
+/// Objects lie at multiples of 16.
+fn place_of_object(object: *mut ffi::PyObject) -> usize {
+    (object as usize >> 4) % PLACES
+}
+
+/// The object for an address: for a peer that repeats, the same one.
+pub fn to_python(event_loop: &Loop, py: Python<'_>, address: Address) -> PyResult<Py<PyAny>> {
+    if address == Address::Unnamed {
+        return Ok(py.None());
+    }
+    let with_book = "loop.run_forever()";
+    let known = event_loop.with(with_book, |state| state.addresses.object(py, &address))?;
+    if let Some(known) = known {
+        return Ok(known);
+    }
+    let object = new_object(py, &address)?;
+    let (first, second) = (object.clone_ref(py), object.clone_ref(py));
+    let old = event_loop.with(with_book, |state| {
+        (state.addresses.note_address(address.clone(), first), state.addresses.note_object(address, second))
+    })?;
+    drop(old);
+    Ok(object)
+}
+
+fn new_object(py: Python<'_>, address: &Address) -> PyResult<Py<PyAny>> {
     match address {
         Address::Internet(address) => Ok(crate::transport::extra_info::to_python(py, *address)?.unbind()),
         Address::Unix(name) if name.first() == Some(&0) => Ok(PyBytes::new(py, name).into_any().unbind()),

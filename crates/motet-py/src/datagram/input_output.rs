@@ -1,9 +1,8 @@
 //! What the loop asks of a datagram transport: to receive, to send, to carry on.
 
-use super::address::Family;
+use super::address::{self, Family};
 use super::{DatagramTransport, Inner, Peer, Step, apply, body, lifecycle};
 use crate::errors::os_error;
-use crate::event_loop::Books;
 use crate::task::Task;
 use crate::{call, context};
 use motet_reactor::clock::{Clock, MonotonicClock};
@@ -119,10 +118,25 @@ pub fn send_queue(this: &DatagramTransport, transport: &Bound<'_, PyAny>) -> PyR
             }
             Err((error, dropped)) => {
                 drop(dropped);
-                lifecycle::tell_error(transport, os_error(error))?;
+                if let Err(end_of_run) = lifecycle::tell_error(transport, os_error(error)) {
+                    request_flush(this, transport)?;
+                    return Err(end_of_run);
+                }
             }
         }
     }
+}
+
+/// Has the loop send the queue at the end of the round, unless it waits for room.
+pub fn request_flush(this: &DatagramTransport, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+    if this.with(|inner| inner.endpoint.wants_flush()) {
+        let flushed = transport.clone().unbind();
+        this.event_loop.get().with("transport.sendto()", |state| {
+            state.datagram_flush.push(flushed);
+            state.turn.request_flush();
+        })?;
+    }
+    Ok(())
 }
 
 /// Sends the first datagrams of a queue.
@@ -220,36 +234,31 @@ fn receive(this: &DatagramTransport, py: Python<'_>) -> PyResult<Received> {
     this.event_loop.get().with("loop.run_forever()", |state| {
         this.with(|inner| {
             let Inner { endpoint, received, socket, number, .. } = inner;
-            let mut failed = None;
             let mut total = 0;
-            let Books { datagram_memory: memory, addresses, turn, .. } = &mut **state;
+            let memory = &mut state.datagram_memory;
             let result = super::open(socket, *number).and_then(|descriptor| {
                 datagram::receive_batch(descriptor, memory.lend(), this.family.room(), |data, address| {
                     total += data.len();
-                    // Allocating bytes and addresses runs no Python code.
-                    match addresses.to_python(py, address) {
-                        Ok(address) => received.push_back((PyBytes::new(py, data).unbind(), address)),
-                        Err(error) => failed = Some(error),
-                    }
+                    // Allocating bytes runs no Python code.
+                    received.push_back((PyBytes::new(py, data).unbind(), address));
                 })
             });
-            turn.statistics.bytes_received += total as u64;
-            match (failed, result) {
-                (Some(error), _) => Err(error),
-                (None, Ok(drained)) => {
+            state.turn.statistics.bytes_received += total as u64;
+            match result {
+                Ok(drained) => {
                     if drained {
                         endpoint.drained();
                     }
-                    Ok(Received::Some)
+                    Received::Some
                 }
-                (None, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     endpoint.drained();
-                    Ok(Received::Nothing)
+                    Received::Nothing
                 }
-                (None, Err(error)) => Ok(Received::Failed(error)),
+                Err(error) => Received::Failed(error),
             }
         })
-    })?
+    })
 }
 
 /// Gives the protocol what was received, unless it has paused meanwhile; a transport that is closing receives nothing more.
@@ -267,6 +276,7 @@ fn deliver(this: &DatagramTransport, transport: &Bound<'_, PyAny>) -> PyResult<(
             Some((protocol, inner.received.pop_front()?))
         });
         let Some((protocol, (data, address))) = next else { return Ok(()) };
+        let address = address::to_python(this.event_loop.get(), py, address)?;
         let name = intern!(py, "datagram_received");
         if let Err(error) = call::method_with_two(&protocol, name, data.bind(py).as_any(), address.bind(py)) {
             lifecycle::report(transport, error, "protocol.datagram_received() failed")?;

@@ -49,6 +49,7 @@ pub fn begin<'py>(
         received: VecDeque::new(),
         socket: Some(socket.clone().unbind()),
         number,
+        remote,
         token: None,
         retry_pending: false,
         protocol: Some(protocol.clone().unbind()),
@@ -60,7 +61,7 @@ pub fn begin<'py>(
     let event_loop_of = event_loop.clone().unbind();
     let transport = class.allocate(
         py,
-        DatagramTransport { event_loop: event_loop_of, family, peer, remote, inner: RefCell::new(inner) },
+        DatagramTransport { event_loop: event_loop_of, family, peer, inner: RefCell::new(inner) },
     )?;
     event_loop.get().push(Task::Datagrams(transport.clone().unbind(), Step::Begin(waiter)))?;
     Ok(transport)

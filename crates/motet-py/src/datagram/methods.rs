@@ -9,7 +9,7 @@ use crate::thread_bound::Claim;
 use crate::transport::methods::{
     DROPPED_WRITES_BEFORE_WARNING, bind, exact_bytes, getter, none, property, warn_dropped, water_marks,
 };
-use motet_reactor::stream::Admission;
+use motet_reactor::stream::{Actions, Admission};
 use motet_reactor::sys::datagram::{self, Address};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -118,8 +118,8 @@ fn destination(
     given: Option<Borrowed<'_, '_, PyAny>>,
 ) -> PyResult<Option<Address>> {
     let py = this.py();
-    let remote = transport.remote.as_ref().map(|remote| remote.bind(py));
-    if let (Some(given), Some(remote)) = (given, remote)
+    let remote = transport.with(|inner| inner.remote.as_ref().map(|remote| remote.bind(py).clone()));
+    if let (Some(given), Some(remote)) = (given, &remote)
         && !given.is(remote)
         && !given.eq(remote)?
     {
@@ -128,7 +128,7 @@ fn destination(
     if transport.peer == Peer::Named {
         return Ok(None);
     }
-    let Some(object) = remote.map(Bound::as_borrowed).or(given) else {
+    let Some(object) = remote.as_ref().map(Bound::as_borrowed).or(given) else {
         return match transport.peer {
             Peer::Nobody => Err(PyTypeError::new_err(
                 "sendto() needs an address: the socket is not connected; give addr, or remote_addr to \
@@ -139,14 +139,15 @@ fn destination(
     };
     let event_loop = transport.event_loop.get();
     let family = transport.family;
-    let known = event_loop.with("transport.sendto()", |state| state.addresses.find(object, family))?;
+    let known = event_loop.with("transport.sendto()", |state| state.addresses.address(object, family))?;
     if known.is_some() {
         return Ok(known);
     }
     let (address, lasting) = address::from_python(object, family)?;
     if lasting {
         let (kept, object) = (address.clone(), object.to_owned().unbind());
-        event_loop.with("transport.sendto()", |state| state.addresses.note_object(kept, object))?;
+        let old = event_loop.with("transport.sendto()", |state| state.addresses.note_object(kept, object))?;
+        drop(old);
     }
     Ok(Some(address))
 }
@@ -187,18 +188,10 @@ fn enqueue(
     if transport.with(|inner| inner.endpoint.enqueue(data.into(), address)) {
         return input_output::send_queue(transport, &this);
     }
-    let (flush, actions) = transport.with(|inner| {
-        let actions =
-            if inner.endpoint.is_blocked() { inner.endpoint.check_limits() } else { Default::default() };
-        (inner.endpoint.wants_flush(), actions)
+    input_output::request_flush(transport, &this)?;
+    let actions = transport.with(|inner| {
+        if inner.endpoint.is_blocked() { inner.endpoint.check_limits() } else { Actions::NONE }
     });
-    if flush {
-        let flushed = this.to_owned().unbind();
-        transport.event_loop.get().with("transport.sendto()", |state| {
-            state.datagram_flush.push(flushed);
-            state.turn.request_flush();
-        })?;
-    }
     apply(&this, actions)
 }
 

@@ -61,10 +61,12 @@ enum Peer {
 struct Inner {
     endpoint: Endpoint<PyBackedBytes, Option<Address>>,
     /// Received, and not yet given to the protocol.
-    received: VecDeque<(Py<PyBytes>, Py<PyAny>)>,
+    received: VecDeque<(Py<PyBytes>, Address)>,
     /// The socket object; nothing once it is closed.
     socket: Option<Py<PyAny>>,
     number: RawFd,
+    /// The only address that may be sent to, if one was given.
+    remote: Option<Py<PyAny>>,
     token: Option<Token>,
     retry_pending: bool,
     protocol: Option<Py<PyAny>>,
@@ -104,8 +106,6 @@ pub struct DatagramTransport {
     event_loop: Py<Loop>,
     family: Family,
     peer: Peer,
-    /// The only address that may be sent to, if one was given.
-    remote: Option<Py<PyAny>>,
     inner: RefCell<Inner>,
 }
 
@@ -151,7 +151,7 @@ impl Body for DatagramTransport {
         let Ok(inner) = self.inner.try_borrow() else { return 0 };
         let mut referents = [
             Some(self.event_loop.as_ptr()),
-            self.remote.as_ref().map(Py::as_ptr),
+            inner.remote.as_ref().map(Py::as_ptr),
             inner.socket.as_ref().map(Py::as_ptr),
             inner.protocol.as_ref().map(Py::as_ptr),
             inner.context.as_ref().map(Py::as_ptr),
@@ -165,7 +165,13 @@ impl Body for DatagramTransport {
 
     fn clear(&self, _py: Python<'_>) {
         let dropped = self.inner.try_borrow_mut().map(|mut inner| {
-            (inner.protocol.take(), inner.context.take(), inner.extra.take(), inner.error.take())
+            (
+                inner.remote.take(),
+                inner.protocol.take(),
+                inner.context.take(),
+                inner.extra.take(),
+                inner.error.take(),
+            )
         });
         drop(dropped);
     }

@@ -87,33 +87,39 @@ impl Raw {
     }
 
     /// The address of which the system has written `length` bytes; nothing for families that are not known here.
-    fn decode(&self, length: libc::socklen_t) -> Option<Address> {
+    ///
+    /// # Safety
+    /// The system has written an address of this length, or as much of it as there is room for.
+    unsafe fn decode(raw: &MaybeUninit<Self>, length: libc::socklen_t) -> Option<Address> {
         if length == 0 {
             return Some(Address::Unnamed);
         }
-        // SAFETY: the value began as zeros, of which the system has overwritten a part; all fields are made of integers.
+        // SAFETY: each address begins with its family, and one of IPv4 or IPv6 is written whole. Of a Unix one only the bytes that were
+        // written are looked at.
         unsafe {
-            match libc::c_int::from(self.v4.sin_family) {
-                libc::AF_INET => Some(Address::Internet(SocketAddr::V4(SocketAddrV4::new(
-                    u32::from_be(self.v4.sin_addr.s_addr).into(),
-                    u16::from_be(self.v4.sin_port),
-                )))),
-                libc::AF_INET6 => Some(Address::Internet(SocketAddr::V6(SocketAddrV6::new(
-                    Ipv6Addr::from(self.v6.sin6_addr.s6_addr),
-                    u16::from_be(self.v6.sin6_port),
-                    u32::from_be(self.v6.sin6_flowinfo),
-                    self.v6.sin6_scope_id,
-                )))),
+            let raw = raw.as_ptr();
+            match libc::c_int::from((&raw const (*raw).v4.sin_family).read()) {
+                libc::AF_INET => {
+                    let v4 = (&raw const (*raw).v4).read();
+                    let host = u32::from_be(v4.sin_addr.s_addr);
+                    let address = SocketAddrV4::new(host.into(), u16::from_be(v4.sin_port));
+                    Some(Address::Internet(SocketAddr::V4(address)))
+                }
+                libc::AF_INET6 => {
+                    let v6 = (&raw const (*raw).v6).read();
+                    Some(Address::Internet(SocketAddr::V6(SocketAddrV6::new(
+                        Ipv6Addr::from(v6.sin6_addr.s6_addr),
+                        u16::from_be(v6.sin6_port),
+                        u32::from_be(v6.sin6_flowinfo),
+                        v6.sin6_scope_id,
+                    ))))
+                }
                 libc::AF_UNIX => {
                     let written = (length as usize).saturating_sub(offset_of!(libc::sockaddr_un, sun_path));
-                    let name: Vec<u8> =
-                        self.unix.sun_path[..written.min(PATH_ROOM)].iter().map(|byte| *byte as u8).collect();
-                    let end = if is_abstract(&name) {
-                        name.len()
-                    } else {
-                        name.iter().position(|byte| *byte == 0).unwrap_or(name.len())
-                    };
-                    Some(Address::Unix(name[..end].into()))
+                    let path = (&raw const (*raw).unix.sun_path).cast::<u8>();
+                    let name = std::slice::from_raw_parts(path, written.min(PATH_ROOM));
+                    let end = if is_abstract(name) { None } else { name.iter().position(|byte| *byte == 0) };
+                    Some(Address::Unix(name[..end.unwrap_or(name.len())].into()))
                 }
                 _ => None,
             }
@@ -153,15 +159,15 @@ pub fn receive_batch(
     let mut wanted = 0;
     for (part, memory) in parts.iter_mut().zip(buffer.chunks_exact_mut(room)).take(limit) {
         *part = Some(memory);
-        names[wanted].write(Raw::zeroed());
         wanted += 1;
     }
     let count = receive_parts(socket, &mut parts[..wanted], &mut names, &mut received)?;
     for (index, part) in parts.iter().flatten().enumerate().take(count) {
         let (length, name_length) = received[index];
-        // SAFETY: the system has written so many bytes of this part, and its name over zeros.
-        let (data, name) = unsafe { (part[..length].assume_init_ref(), names[index].assume_init_ref()) };
-        deliver(data, name.decode(name_length).unwrap_or(Address::Unnamed));
+        // SAFETY: the system has written so many bytes of this part and of its name.
+        let (data, address) =
+            unsafe { (part[..length].assume_init_ref(), Raw::decode(&names[index], name_length)) };
+        deliver(data, address.unwrap_or(Address::Unnamed));
     }
     Ok(limit > 1 && count < wanted)
 }
@@ -170,7 +176,7 @@ pub fn receive_batch(
 type Lengths = (usize, libc::socklen_t);
 type Part<'a> = Option<&'a mut [MaybeUninit<u8>]>;
 
-/// Fills as many parts as there are datagrams for. The names of all parts are initialised.
+/// Fills as many parts as there are datagrams for.
 #[cfg(target_os = "linux")]
 fn receive_parts(
     socket: BorrowedFd<'_>,
