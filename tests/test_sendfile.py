@@ -266,6 +266,33 @@ def test_a_file_that_is_closed_meanwhile_is_sent_to_its_end(path: Path, tmp_path
     run(motet.new_event_loop, main)
 
 
+def test_a_descriptor_that_was_taken_away_is_not_used(path: Path) -> None:
+    """The program detaches the socket object that it gave; another file gets the number."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        here, there = socket.socketpair()
+        with there, path.open("rb") as file:
+            transport, protocol = await loop.create_unix_connection(Flow, sock=here)
+            number = here.detach()
+            os.close(number)
+            strangers = socket.socketpair()
+            assert number in [stranger.fileno() for stranger in strangers]
+            with pytest.raises(asyncio.SendfileNotAvailableError):
+                await loop.sendfile(transport, file, fallback=False)
+            with pytest.raises(ConnectionError):
+                await loop.sendfile(transport, file)
+            assert isinstance(await protocol.lost, OSError)
+            for stranger in strangers:
+                stranger.setblocking(False)
+                with pytest.raises(BlockingIOError):
+                    stranger.recv(100)
+            for stranger in strangers:
+                stranger.close()
+
+    run(motet.new_event_loop, main)
+
+
 def test_no_descriptor_is_left_behind(path: Path) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()

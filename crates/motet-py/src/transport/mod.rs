@@ -94,7 +94,7 @@ struct Connection {
     extra: Option<Py<PyDict>>,
     peer: Option<SocketAddr>,
     /// A file is being sent, which the output belongs to meanwhile.
-    sendfile: Option<sendfile::SendFile>,
+    sendfile: Option<Box<sendfile::SendFile>>,
     /// Why the connection is lost, for `connection_lost`.
     error: Option<Py<PyAny>>,
 }

@@ -2,14 +2,14 @@
 
 use super::methods::{This, claimed, none};
 use super::{Transport, body};
-use crate::errors::os_error;
+use crate::errors::{closed_descriptor, os_error};
 use crate::method::Arguments;
 use motet_reactor::sys::socket;
 use pyo3::exceptions::{PyConnectionError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::{IntoPyObjectExt, intern};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// A file is being sent.
 #[derive(Default)]
@@ -53,11 +53,13 @@ pub fn send(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyA
     transport.require_socket(py)?.map_err(os_error)?;
     let (closing, busy, number) = transport.with(|connection| {
         let stream = &connection.stream;
-        (stream.is_closing(), stream.is_blocked() || stream.queued_bytes() > 0, connection.socket.number())
+        let number = connection.socket.descriptor().map(|descriptor| descriptor.as_raw_fd());
+        (stream.is_closing(), stream.is_blocked() || stream.queued_bytes() > 0, number)
     });
     if closing {
         return Err(closed());
     }
+    let Some(number) = number else { return Err(os_error(closed_descriptor())) };
     if !busy {
         // SAFETY: the caller holds its own duplicate of the file's descriptor. The socket is open, as was just seen, and closed by
         // holders of the loop's claim only.
