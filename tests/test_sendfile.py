@@ -137,6 +137,23 @@ def test_a_part_of_a_file_through_a_socket(make_loop: MakeLoop, path: Path, nati
     run(make_loop, main)
 
 
+def test_a_pipe_is_read_to_its_end() -> None:
+    """The kernel cannot send it, and it has no position."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        source, target = os.pipe()
+        with os.fdopen(source, "rb") as file:
+            os.write(target, b"from a pipe")
+            os.close(target)
+            async with connection() as (transport, _, peer):
+                assert await loop.sendfile(transport, file) == 11
+                transport.close()
+                assert await read_all(peer) == b"from a pipe"
+
+    run(motet.new_event_loop, main)
+
+
 def test_bad_arguments_fail_at_the_call(make_loop: MakeLoop, path: Path) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()

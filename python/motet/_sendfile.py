@@ -10,7 +10,7 @@ import io
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ._motet import SocketTransport
@@ -60,8 +60,10 @@ class SendfileMethods(SocketMethods):
     async def _sendfile_fallback(
         self, transp: asyncio.Transport, file: Any, offset: int, count: int | None
     ) -> int:
-        if hasattr(file, "seek"):
+        if offset:
             file.seek(offset)
+        else:
+            _set_position(file, 0)
         buffer = memoryview(bytearray(min(count or _BLOCK, _BLOCK)))
         feed = _Feed(self, transp)
         sent = 0
@@ -77,7 +79,7 @@ class SendfileMethods(SocketMethods):
             return sent
         finally:
             feed.restore()
-            _set_position(file, offset, sent)
+            _set_position(file, offset + sent)
 
 
 async def _send_parts(send: _Send, file: Any, offset: int, count: int | None) -> int:
@@ -103,7 +105,7 @@ async def _send_parts(send: _Send, file: Any, offset: int, count: int | None) ->
                 raise
             raise asyncio.SendfileNotAvailableError("os.sendfile call failed") from error
         finally:
-            _set_position(file, offset, sent)
+            _set_position(file, offset + sent)
 
 
 @contextmanager
@@ -119,9 +121,10 @@ def _source_of(file: Any) -> Iterator[int]:
         os.close(source)
 
 
-def _set_position(file: Any, offset: int, sent: int) -> None:
-    if sent and hasattr(file, "seek") and not getattr(file, "closed", False):
-        file.seek(offset + sent)
+def _set_position(file: Any, position: int) -> None:
+    """Moves a file there, if it can be moved: not a pipe, nor one that is closed."""
+    with suppress(AttributeError, OSError, ValueError):
+        file.seek(position)
 
 
 class _Feed(asyncio.Protocol):
