@@ -172,6 +172,7 @@ def test_bad_arguments_fail_at_the_call(make_loop: MakeLoop, path: Path) -> None
                 await loop.sock_sendfile(here, file, 0, 0)
             with pytest.raises(ValueError, match="offset must be a non-negative integer"):
                 await loop.sock_sendfile(here, file, -1)
+            udp.setblocking(False)
             with pytest.raises(ValueError, match="SOCK_STREAM"):
                 await loop.sock_sendfile(udp, file)
             with pytest.raises(asyncio.SendfileNotAvailableError):
