@@ -14,9 +14,6 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 CALLS: dict[str, Call] = {
     "start_tls": ((None, None, None), {}),
-    "create_datagram_endpoint": ((asyncio.DatagramProtocol,), {"local_addr": ("127.0.0.1", 0)}),
-    "sendfile": ((None, None), {}),
-    "sock_sendfile": ((None, None), {}),
     "create_connection": ((asyncio.Protocol, "127.0.0.1", 1), {"ssl": True}),
     "create_server": ((asyncio.Protocol, "127.0.0.1", 0), {"ssl": ssl.create_default_context()}),
     "create_unix_server": ((asyncio.Protocol, "unused"), {"ssl": ssl.create_default_context()}),

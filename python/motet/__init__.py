@@ -8,11 +8,12 @@
 """
 
 from ._loop import EventLoop, new_event_loop
-from ._motet import Handle, SocketTransport, TimerHandle, __version__
+from ._motet import DatagramTransport, Handle, SocketTransport, TimerHandle, __version__
 from ._run import run
 from ._servers import Server
 
 __all__ = [
+    "DatagramTransport",
     "EventLoop",
     "Handle",
     "Server",

@@ -10,14 +10,17 @@ import atexit
 import socket
 import sys
 import threading
+import weakref
 from asyncio import events
 from asyncio.log import logger
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from . import _handles, _motet
+from ._datagrams import DatagramMethods
 from ._pipes import PipeMethods
 from ._processes import ProcessMethods
+from ._sendfile import SendfileMethods
 from ._servers import ServerMethods
 from ._signals import SignalMethods
 from ._sockets import SocketMethods
@@ -34,10 +37,12 @@ _HOT_METHODS = ("call_soon", "call_soon_threadsafe")
 # The core's handles stand in for asyncio's, and are not derived from them.
 class EventLoop(  # type: ignore[misc]
     ServerMethods,
-    SignalMethods,
-    SocketMethods,
     PipeMethods,
     ProcessMethods,
+    DatagramMethods,
+    SendfileMethods,
+    SignalMethods,
+    SocketMethods,
     UnsupportedMethods,
     asyncio.BaseEventLoop,
 ):
@@ -53,6 +58,7 @@ class EventLoop(  # type: ignore[misc]
         self._unix_paths: dict[socket.socket, tuple[str, int]] = {}
         self._launchers = None
         self._processes_started = 0
+        self._transports = weakref.WeakValueDictionary()
         asyncio.BaseEventLoop.__init__(self)
         # A bound method in the instance's dictionary is found faster than the class's: the interpreter cannot
         # specialise look-ups of methods on instances of extended C classes. `close()` breaks the cycle.

@@ -22,15 +22,3 @@ class UnsupportedMethods(LoopBase):
     async def start_tls(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Not supported yet."""
         refuse("start_tls()", "TLS")
-
-    async def create_datagram_endpoint(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not supported yet."""
-        refuse("create_datagram_endpoint()", "datagram transports")
-
-    async def sendfile(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not supported yet."""
-        refuse("sendfile()", "sendfile")
-
-    async def sock_sendfile(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not supported yet."""
-        refuse("sock_sendfile()", "sendfile")

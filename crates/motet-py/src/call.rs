@@ -21,6 +21,23 @@ pub fn method_with<'py>(
     }
 }
 
+/// Calls `object.name(first, second)` without making a bound method.
+#[inline]
+pub fn method_with_two<'py>(
+    object: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+    first: &Bound<'py, PyAny>,
+    second: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let arguments = [object.as_ptr(), first.as_ptr(), second.as_ptr()];
+    // SAFETY: as in `method_with`, with one reference more.
+    unsafe {
+        let result =
+            ffi::PyObject_VectorcallMethod(name.as_ptr(), arguments.as_ptr(), 3, std::ptr::null_mut());
+        Bound::from_owned_ptr_or_err(object.py(), result)
+    }
+}
+
 /// Calls `object.name()` without making a bound method.
 #[inline]
 pub fn method<'py>(object: &Bound<'py, PyAny>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {

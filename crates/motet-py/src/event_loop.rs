@@ -3,6 +3,7 @@
 //! The flags that asyncio's base class keeps as attributes (`_closed`, `_debug`, `_thread_id`, `_stopping`, `_task_factory`) are
 //! properties here, so that its methods and this crate read one and the same state.
 
+use crate::datagram;
 use crate::errors::os_error;
 use crate::handle::Handle;
 use crate::listener::Listener;
@@ -34,6 +35,8 @@ const SHARED_SPARE_HANDLES: usize = 4096;
 pub enum Owner {
     /// A connection's transport.
     Transport(Py<PyAny>),
+    /// A datagram socket's transport.
+    Datagrams(Py<PyAny>),
     /// A server's listening socket.
     Listener(Py<Listener>),
     /// `add_reader`, `add_writer` and the `sock_…` methods.
@@ -71,6 +74,10 @@ pub struct Books {
     pub turn: Turn<Task>,
     /// Transports that have collected data in this round.
     pub flush: Vec<Py<PyAny>>,
+    /// Datagram transports that have collected datagrams in this round.
+    pub datagram_flush: Vec<Py<PyAny>>,
+    pub datagram_memory: datagram::Memory,
+    pub addresses: datagram::address::AddressBook,
     pub spare: Vec<Py<Handle>>,
     pub read_buffer: Box<[u8]>,
     /// Writes made while the loop did not run: each is a round of its own.
@@ -227,6 +234,9 @@ impl Loop {
                 books: Books {
                     turn: Turn::new(receiver),
                     flush: Vec::new(),
+                    datagram_flush: Vec::new(),
+                    datagram_memory: datagram::Memory::default(),
+                    addresses: datagram::address::AddressBook::default(),
                     spare: Vec::new(),
                     read_buffer: Box::default(),
                     writes_between_runs: 0,
@@ -261,12 +271,14 @@ impl Loop {
             let owners = state.reactor.as_mut().map(Reactor::clear);
             state.reactor = None;
             state.read_buffer = Box::default();
+            state.datagram_memory = datagram::Memory::default();
             (state.turn.close(), owners)
         })?;
         for owner in owners.into_iter().flatten() {
             match owner {
                 Owner::Transport(transport) => transport::loop_closed(transport.bind(py)),
                 Owner::Watched(watched) => watched.discard(py),
+                Owner::Datagrams(transport) => datagram::loop_closed(transport.bind(py)),
                 Owner::Listener(_) => {}
             }
         }
@@ -368,7 +380,9 @@ impl Loop {
         self.with("loop.add_reader()", |state| {
             let reactor = state.reactor.as_ref()?;
             match reactor.descriptors().get(reactor.token_of(descriptor)?) {
-                Some((_, Owner::Transport(transport))) => Some(transport.clone_ref(py)),
+                Some((_, Owner::Transport(transport) | Owner::Datagrams(transport))) => {
+                    Some(transport.clone_ref(py))
+                }
                 _ => None,
             }
         })
@@ -385,6 +399,19 @@ impl Loop {
         server: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         transport::connect(this, sock, protocol, waiter, extra, server)
+    }
+
+    /// Makes the transport of a datagram socket, which it takes over.
+    #[pyo3(signature = (sock, protocol, address=None, waiter=None, extra=None))]
+    fn _begin_datagrams<'py>(
+        this: &Bound<'py, Self>,
+        sock: &Bound<'py, PyAny>,
+        protocol: &Bound<'py, PyAny>,
+        address: Option<Py<PyAny>>,
+        waiter: Option<Py<PyAny>>,
+        extra: Option<Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        datagram::begin(this, sock, protocol, address, waiter, extra)
     }
 
     /// Begins to accept connections on a listening socket.
@@ -527,11 +554,11 @@ impl Loop {
 
 fn traverse_state(state: &State, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
     state.turn.waiting().try_for_each(|task| task.traverse(visit))?;
-    state.flush.iter().try_for_each(|transport| visit.call(transport))?;
+    state.flush.iter().chain(&state.datagram_flush).try_for_each(|transport| visit.call(transport))?;
     let owners = state.reactor.iter().flat_map(|reactor| reactor.descriptors().owners());
     for owner in owners {
         match owner {
-            Owner::Transport(transport) => visit.call(transport)?,
+            Owner::Transport(transport) | Owner::Datagrams(transport) => visit.call(transport)?,
             Owner::Listener(listener) => visit.call(listener)?,
             Owner::Watched(watched) => watched.traverse(visit)?,
         }

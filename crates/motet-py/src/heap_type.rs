@@ -50,22 +50,24 @@ impl<T: Body> HeapType<T> {
     /// Makes the class.
     ///
     /// # Errors
-    /// `RuntimeError` when the base's layout is not the one known here (one slot).
+    /// `RuntimeError` when a base's layout is not the one known here (one slot, the same for all bases).
     pub fn new(
         py: Python<'_>,
         name: &'static CStr,
         doc: &'static CStr,
-        base: &Bound<'_, PyType>,
+        bases: &[Bound<'_, PyAny>],
         methods: Vec<ffi::PyMethodDef>,
         properties: Vec<ffi::PyGetSetDef>,
     ) -> PyResult<Self> {
         let known = offset_of!(Object<T>, weak_references);
-        let size: usize = base.getattr("__basicsize__")?.extract()?;
-        if size != known {
-            return Err(PyRuntimeError::new_err(format!(
-                "{base} of this Python has a layout that motet does not know ({size} bytes, expected {known}); \
-                 please report it with the version of Python"
-            )));
+        for base in bases {
+            let size: usize = base.getattr("__basicsize__")?.extract()?;
+            if size != known {
+                return Err(PyRuntimeError::new_err(format!(
+                    "{base} of this Python has a layout that motet does not know ({size} bytes, expected {known}); \
+                     please report it with the version of Python"
+                )));
+            }
         }
         let members = vec![
             ffi::PyMemberDef {
@@ -99,7 +101,7 @@ impl<T: Body> HeapType<T> {
                 | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION) as c_uint,
             slots: slots.as_mut_ptr(),
         };
-        let bases = PyTuple::new(py, [base])?;
+        let bases = PyTuple::new(py, bases)?;
         // SAFETY: the spec describes `Object<T>`, whose head is the base's layout (checked above); the tables that the class
         // keeps live for ever.
         let class = unsafe {

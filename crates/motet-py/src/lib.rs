@@ -11,6 +11,7 @@
 
 mod call;
 mod context;
+mod datagram;
 mod errors;
 mod event_loop;
 mod exit;
@@ -49,6 +50,7 @@ fn _motet(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<handle::Handle>()?;
     module.add_class::<handle::TimerHandle>()?;
     module.add_class::<listener::Listener>()?;
+    module.add("DatagramTransport", datagram::transport_type(py)?)?;
     module.add("SocketTransport", transport::transport_type(py)?)?;
     module.add_function(wrap_pyfunction!(prepare_exit, module)?)?;
     schedule::add_methods(py)?;

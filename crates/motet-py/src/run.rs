@@ -5,6 +5,7 @@
 
 use crate::call;
 use crate::context;
+use crate::datagram;
 use crate::errors::os_error;
 use crate::event_loop::{Loop, Owner, READ_BUFFER, State, wrong_thread};
 use crate::exit::{self, Busy};
@@ -26,6 +27,7 @@ use std::io;
 /// Who is told of an event.
 enum Target<'py> {
     Transport(Bound<'py, PyAny>),
+    Datagrams(Bound<'py, PyAny>),
     Listener(Bound<'py, Listener>),
     Watched,
 }
@@ -90,6 +92,7 @@ impl<'py> Runner<'_, 'py> {
             Task::Transport(transport, deferred) => {
                 transport::run_deferred(transport.bind(self.py()), deferred)
             }
+            Task::Datagrams(transport, step) => datagram::run_step(transport.bind(self.py()), step),
             Task::StartTimer(timer) => {
                 crate::schedule::start_sent_timer(self.event_loop.get(), timer.bind(self.py()))
             }
@@ -177,16 +180,24 @@ impl<'py> Runner<'_, 'py> {
     /// Sends what transports have collected in this round.
     fn flush(&mut self) -> PyResult<()> {
         let py = self.py();
-        let mut transports = self.with(|state| std::mem::take(&mut state.flush));
+        let (mut transports, mut datagrams) =
+            self.with(|state| (std::mem::take(&mut state.flush), std::mem::take(&mut state.datagram_flush)));
         let mut result = Ok(());
         for transport in transports.drain(..) {
             // Each is tried even when an earlier one asks to end the run.
             let flushed = transport::flush(transport.bind(py));
             result = result.and(flushed);
         }
+        for transport in datagrams.drain(..) {
+            let flushed = datagram::flush(transport.bind(py));
+            result = result.and(flushed);
+        }
         self.with(|state| {
             if state.flush.is_empty() {
                 state.flush = transports;
+            }
+            if state.datagram_flush.is_empty() {
+                state.datagram_flush = datagrams;
             }
         });
         result
@@ -223,6 +234,7 @@ impl<'py> Runner<'_, 'py> {
     /// Tells the owners of what happened. An event that a `KeyboardInterrupt` leaves over is told when the loop runs again.
     fn dispatch(&mut self) -> PyResult<()> {
         let py = self.py();
+        let others_first = self.with(|state| state.turn.ready_len() > 0);
         while let Some((event, target)) = self.with(|state| next_target(py, state)) {
             let watch = &self.event_loop.get().watch;
             watch.pulse.beat();
@@ -230,6 +242,7 @@ impl<'py> Runner<'_, 'py> {
                 if matches!(target, Target::Listener(_)) { Interest::Read } else { Interest::Both };
             let result = match target {
                 Target::Transport(transport) => transport::ready(&transport, event.readiness),
+                Target::Datagrams(transport) => datagram::ready(&transport, event.readiness, others_first),
                 Target::Listener(listener) => listener::accept(self.event_loop, &listener),
                 Target::Watched => watched::ready(self.event_loop, event.token, event.readiness),
             };
@@ -254,6 +267,7 @@ fn next_target<'py>(py: Python<'py>, state: &mut State) -> Option<(Event, Target
     let (event, owner) = state.reactor.as_mut()?.next_event()?;
     let target = match owner {
         Owner::Transport(transport) => Target::Transport(transport.bind(py).clone()),
+        Owner::Datagrams(transport) => Target::Datagrams(transport.bind(py).clone()),
         Owner::Listener(listener) => Target::Listener(listener.bind(py).clone()),
         Owner::Watched(_) => Target::Watched,
     };

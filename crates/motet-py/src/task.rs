@@ -1,5 +1,6 @@
 //! What a loop runs: the element of its ready ring, its timers and its inbox.
 
+use crate::datagram;
 use crate::handle::{Handle, TimerHandle};
 use crate::transport::Deferred;
 use motet_reactor::TimerKey;
@@ -13,6 +14,8 @@ pub enum Task {
     Repeated(Py<Handle>),
     /// A step that a transport has put off to a later round.
     Transport(Py<PyAny>, Deferred),
+    /// A step that a datagram transport has put off to a later round.
+    Datagrams(Py<PyAny>, datagram::Step),
     /// Another thread has started this timer.
     StartTimer(Py<TimerHandle>),
     /// Another thread has cancelled this timer.
@@ -26,7 +29,7 @@ impl Task {
     pub fn traverse(&self, visit: &pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
         match self {
             Self::Callback(handle) | Self::Repeated(handle) => Handle::traverse(handle, visit),
-            Self::Transport(transport, _) => visit.call(transport),
+            Self::Transport(transport, _) | Self::Datagrams(transport, _) => visit.call(transport),
             Self::StartTimer(timer) => visit.call(timer),
             Self::Accept(listener) => visit.call(listener),
             Self::CancelTimer(_) => Ok(()),

@@ -8,6 +8,7 @@
 
 pub mod clock;
 pub mod descriptors;
+pub mod endpoint;
 pub mod histogram;
 pub mod reactor;
 pub mod statistics;
@@ -17,6 +18,7 @@ pub mod timers;
 pub mod turn;
 
 pub use descriptors::{Descriptors, Token};
+pub use endpoint::Endpoint;
 pub use reactor::{Event, Reactor};
 pub use statistics::Statistics;
 pub use stream::Stream;

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::os::fd::IntoRawFd;
 
 /// An internet address in the form of Python's sockets.
-fn to_python<'py>(py: Python<'py>, address: SocketAddr) -> PyResult<Bound<'py, PyAny>> {
+pub fn to_python<'py>(py: Python<'py>, address: SocketAddr) -> PyResult<Bound<'py, PyAny>> {
     match address {
         SocketAddr::V4(address) => (address.ip().to_string(), address.port()).into_bound_py_any(py),
         SocketAddr::V6(address) => {

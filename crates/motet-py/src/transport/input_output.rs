@@ -23,7 +23,8 @@ pub fn ready(transport: &Bound<'_, PyAny>, readiness: Readiness) -> PyResult<()>
         if readiness.writable {
             connection.stream.unblocked();
         }
-        (connection.context(transport.py()), readiness.writable && connection.stream.queued_bytes() > 0)
+        let waits = connection.stream.queued_bytes() > 0 || connection.sendfile.is_some();
+        (connection.context(transport.py()), readiness.writable && waits)
     });
     let _entered = context.as_ref().map(context::enter).transpose()?;
     if let Err(error) = this.require_socket(transport.py())? {
@@ -81,7 +82,10 @@ pub fn send_queue(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<()
     });
     event_loop.with("transport.write()", |state| state.turn.statistics.bytes_sent += total as u64)?;
     match sent {
-        Ok(actions) => apply(transport, actions),
+        Ok(actions) => {
+            super::sendfile::output_ready(this, transport.py())?;
+            apply(transport, actions)
+        }
         Err(error) => lifecycle::fail(transport, os_error(error), "Fatal write error on socket transport"),
     }
 }

@@ -45,6 +45,7 @@ fn allocate<'py>(
         server,
         extra,
         peer,
+        sendfile: None,
         error: None,
     };
     let class = TYPE.get(py).expect("the module's initialisation has made the class");
@@ -167,17 +168,29 @@ pub fn tell_protocol(transport: &Bound<'_, PyAny>, method: &Bound<'_, PyString>)
 
 /// Hands an exception to the loop's exception handler; what must end the run comes back.
 pub fn report(transport: &Bound<'_, PyAny>, error: PyErr, message: &str) -> PyResult<()> {
+    let this = body(transport.as_borrowed());
+    let py = transport.py();
+    report_to(this.event_loop.bind(py), transport, this.protocol(py), error, message)
+}
+
+/// As [`report`], for a transport of whatever class.
+pub fn report_to(
+    event_loop: &Bound<'_, Loop>,
+    transport: &Bound<'_, PyAny>,
+    protocol: Option<Bound<'_, PyAny>>,
+    error: PyErr,
+    message: &str,
+) -> PyResult<()> {
     let py = transport.py();
     if call::ends_the_run(py, &error) {
         return Err(error);
     }
-    let this = body(transport.as_borrowed());
     let details = PyDict::new(py);
     details.set_item("message", message)?;
     details.set_item("exception", error.into_value(py))?;
     details.set_item("transport", transport)?;
-    details.set_item("protocol", this.protocol(py))?;
-    this.event_loop.bind(py).call_method1(intern!(py, "call_exception_handler"), (details,)).map(drop)
+    details.set_item("protocol", protocol)?;
+    event_loop.call_method1(intern!(py, "call_exception_handler"), (details,)).map(drop)
 }
 
 /// A method of the protocol has raised where the stream cannot go on without it: reports it and ends the connection.
@@ -245,6 +258,7 @@ pub fn shut_down_output(transport: &Bound<'_, PyAny>) {
 pub fn lose_connection(transport: &Bound<'_, PyAny>) -> PyResult<()> {
     let this = body(transport.as_borrowed());
     forget_registration(this)?;
+    super::sendfile::connection_lost(transport)?;
     this.event_loop.get().push(Task::Transport(transport.clone().unbind(), Deferred::Lost))
 }
 

@@ -1,7 +1,7 @@
 //! What the program calls on a transport.
 
 use super::delivery::Delivery;
-use super::{Connection, TYPE, Transport, apply, body, extra_info, input_output, lifecycle};
+use super::{Connection, TYPE, Transport, apply, body, extra_info, input_output, lifecycle, sendfile};
 use crate::errors::{closed_descriptor, os_error};
 use crate::event_loop::{State, wrong_thread};
 use crate::heap_type::HeapType;
@@ -14,19 +14,18 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyType};
 use pyo3::{Borrowed, IntoPyObjectExt, ffi, intern};
-use std::ffi::c_void;
 use std::io;
 
-type This<'a, 'py> = Borrowed<'a, 'py, PyAny>;
+pub type This<'a, 'py> = Borrowed<'a, 'py, PyAny>;
 
 /// Writes dropped after a connection was lost before asyncio, and so motet, logs it.
-const DROPPED_WRITES_BEFORE_WARNING: u32 = 5;
+pub const DROPPED_WRITES_BEFORE_WARNING: u32 = 5;
 
 /// The class, made on first use.
 pub fn transport_type(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     let class = TYPE.get_or_try_init(py, || {
         lifecycle::warnings_warn(py)?;
-        let base = py.import("asyncio.transports")?.getattr("Transport")?.cast_into::<PyType>()?;
+        let base = py.import("asyncio.transports")?.getattr("Transport")?;
         let methods = vec![
             fast_method!(c"write", write, c"write($self, /, data)\n--\n\nSends bytes; what does not fit is queued."),
             fast_method!(c"writelines", write_lines, c"writelines($self, /, list_of_data)\n--\n\nSends several pieces of bytes together."),
@@ -43,6 +42,9 @@ pub fn transport_type(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
             fast_method!(c"get_extra_info", get_extra_info, c"get_extra_info($self, /, name, default=None)\n--\n\n'socket', 'sockname', 'peername'."),
             fast_method!(c"get_write_buffer_size", get_write_buffer_size, c"get_write_buffer_size($self, /)\n--\n\nBytes that wait to be sent."),
             fast_method!(c"get_write_buffer_limits", get_write_buffer_limits, c"get_write_buffer_limits($self, /)\n--\n\nThe low and the high water mark, in bytes."),
+            fast_method!(c"_begin_sendfile", sendfile::begin, c"_begin_sendfile($self, /)\n--\n\nTakes the output for a file."),
+            fast_method!(c"_send_file", sendfile::send, c"_send_file($self, /, descriptor, offset, size)\n--\n\nSends a part of a file, or returns a future of there being room."),
+            fast_method!(c"_end_sendfile", sendfile::end, c"_end_sendfile($self, /)\n--\n\nGives the output back."),
             fast_method!(c"set_write_buffer_limits", set_write_buffer_limits, c"set_write_buffer_limits($self, /, high=None, low=None)\n--\n\nSets the water marks, in bytes."),
         ];
         let properties = vec![
@@ -50,31 +52,39 @@ pub fn transport_type(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
             property(c"_loop", event_loop),
             property(c"_protocol", protocol),
         ];
-        HeapType::new(
+        let made = HeapType::new(
             py,
             c"motet._motet.SocketTransport",
             c"A stream transport over a TCP or Unix socket. Not thread-safe.",
-            &base,
+            &[base],
             methods,
             properties,
-        )
+        )?;
+        let modes = py.import("asyncio.constants")?.getattr("_SendfileMode")?;
+        made.class(py).setattr("_sendfile_compatible", modes.getattr("TRY_NATIVE")?)?;
+        Ok::<_, PyErr>(made)
     })?;
     Ok(class.class(py).clone())
 }
 
 /// A property that cannot be set; it hides the slot of the base class.
-fn property(name: &'static std::ffi::CStr, get: ffi::getter) -> ffi::PyGetSetDef {
+pub fn property(name: &'static std::ffi::CStr, get: ffi::getter) -> ffi::PyGetSetDef {
     ffi::PyGetSetDef { name: name.as_ptr(), get: Some(get), ..Default::default() }
 }
 
 macro_rules! getter {
     ($name:ident, $value:expr) => {
-        unsafe extern "C" fn $name(this: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+        unsafe extern "C" fn $name(
+            this: *mut pyo3::ffi::PyObject,
+            _: *mut std::ffi::c_void,
+        ) -> *mut pyo3::ffi::PyObject {
             // SAFETY: the interpreter calls the getter with an object of the class.
             unsafe { crate::method::enter(this, |this| $value(this)) }
         }
     };
 }
+
+pub(crate) use getter;
 
 getter!(extra, |this: This<'_, '_>| {
     let (transport, _claim) = claimed(this, "transport._extra")?;
@@ -88,7 +98,7 @@ getter!(protocol, |this: This<'_, '_>| {
 
 /// The Rust part, with the loop claimed for the call.
 #[inline]
-fn claimed<'a>(this: This<'a, '_>, what: &str) -> PyResult<(&'a Transport, Claim<'a, State>)> {
+pub fn claimed<'a>(this: This<'a, '_>, what: &str) -> PyResult<(&'a Transport, Claim<'a, State>)> {
     let transport = body(this);
     match transport.event_loop.get().state.claim() {
         Ok(claim) => Ok((transport, claim)),
@@ -96,12 +106,12 @@ fn claimed<'a>(this: This<'a, '_>, what: &str) -> PyResult<(&'a Transport, Claim
     }
 }
 
-fn none(this: This<'_, '_>) -> PyResult<Py<PyAny>> {
+pub fn none(this: This<'_, '_>) -> PyResult<Py<PyAny>> {
     Ok(this.py().None())
 }
 
 /// Exact bytes of a bytes-like object: itself, or a copy of what the program may change later.
-fn exact_bytes<'py>(data: Borrowed<'_, 'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+pub fn exact_bytes<'py>(data: Borrowed<'_, 'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
     if let Ok(bytes) = data.cast_exact::<PyBytes>() {
         return Ok(bytes.to_owned());
     }
@@ -131,7 +141,7 @@ fn write(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>
     let attempt = claim.with(|state| {
         transport.with(|connection| attempt_to_send(state, connection, data.as_bytes(), running))
     });
-    match attempt.map_err(|_| write_after_eof("write"))? {
+    match attempt.map_err(|refused| refused.explain("write"))? {
         Attempt::Sent => none(this),
         Attempt::Part(count) => {
             let actions = transport.with(|connection| connection.stream.enqueue(data.into(), count));
@@ -161,7 +171,7 @@ fn attempt_to_send(
     connection: &mut Connection,
     data: &[u8],
     running: bool,
-) -> Result<Attempt, WriteAfterEof> {
+) -> Result<Attempt, NotAllowed> {
     let admission = admit(state, connection, data.len(), running)?;
     if admission != Admission::Send {
         return Ok(Attempt::NotNow(admission));
@@ -188,13 +198,28 @@ fn admit(
     connection: &mut Connection,
     length: usize,
     running: bool,
-) -> Result<Admission, WriteAfterEof> {
-    let round = state.round(running);
-    if length == 0 { connection.stream.admit_nothing() } else { connection.stream.admit(length, round) }
+) -> Result<Admission, NotAllowed> {
+    if connection.sendfile.is_some() {
+        return Err(NotAllowed::WhileSendfile);
+    }
+    let (round, stream) = (state.round(running), &mut connection.stream);
+    let admission = if length == 0 { stream.admit_nothing() } else { stream.admit(length, round) };
+    admission.map_err(|WriteAfterEof| NotAllowed::AfterEof)
 }
 
-fn write_after_eof(method: &str) -> PyErr {
-    PyRuntimeError::new_err(format!("Cannot call {method}() after write_eof()"))
+/// Why the program must not write now.
+enum NotAllowed {
+    AfterEof,
+    WhileSendfile,
+}
+
+impl NotAllowed {
+    fn explain(self, method: &str) -> PyErr {
+        match self {
+            Self::AfterEof => PyRuntimeError::new_err(format!("Cannot call {method}() after write_eof()")),
+            Self::WhileSendfile => sendfile::in_progress(),
+        }
+    }
 }
 
 /// Carries out an admission by way of the queue.
@@ -222,7 +247,7 @@ fn send_or_queue(
     none(this)
 }
 
-fn warn_dropped(py: Python<'_>) -> PyResult<()> {
+pub fn warn_dropped(py: Python<'_>) -> PyResult<()> {
     let logger = py.import(intern!(py, "asyncio.log"))?.getattr(intern!(py, "logger"))?;
     logger.call_method1(intern!(py, "warning"), ("socket.send() raised exception.",)).map(drop)
 }
@@ -254,7 +279,7 @@ fn write_lines(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<
     let running = transport.event_loop.get().is_in_run();
     let admission = claim
         .with(|state| transport.with(|connection| admit(state, connection, length, running)))
-        .map_err(|_| write_after_eof("writelines"))?;
+        .map_err(|refused| refused.explain("writelines"))?;
     send_or_queue(this, transport, pieces, admission)
 }
 
@@ -347,7 +372,7 @@ fn get_extra_info(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<
 }
 
 /// The arguments of a method with two named ones.
-fn bind<'a, 'py>(
+pub fn bind<'a, 'py>(
     function: &str,
     names: [&str; 2],
     arguments: &Arguments<'a, 'py>,
@@ -391,7 +416,16 @@ fn get_write_buffer_limits(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult
 }
 
 fn set_write_buffer_limits(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
-    let [high, low] = bind("set_write_buffer_limits", ["high", "low"], &arguments)?;
+    let (low, high) = water_marks(&arguments)?;
+    let (transport, _claim) = claimed(this, "transport.set_write_buffer_limits()")?;
+    let actions = transport.with(|connection| connection.stream.set_limits(low, high));
+    apply(&this, actions)?;
+    none(this)
+}
+
+/// The arguments of `set_write_buffer_limits`: low and high.
+pub fn water_marks(arguments: &Arguments<'_, '_>) -> PyResult<(usize, usize)> {
+    let [high, low] = bind("set_write_buffer_limits", ["high", "low"], arguments)?;
     let number = |value: Option<Borrowed<'_, '_, PyAny>>| {
         value.filter(|value| !value.is_none()).map(|value| value.extract::<i64>()).transpose()
     };
@@ -402,10 +436,7 @@ fn set_write_buffer_limits(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> 
     if !(0 <= low && low <= high) {
         return Err(PyValueError::new_err(format!("high ({high}) must be >= low ({low}) must be >= 0")));
     }
-    let (transport, _claim) = claimed(this, "transport.set_write_buffer_limits()")?;
-    let actions = transport.with(|connection| connection.stream.set_limits(low as usize, high as usize));
-    apply(&this, actions)?;
-    none(this)
+    Ok((low as usize, high as usize))
 }
 
 /// What `repr(transport)` returns.

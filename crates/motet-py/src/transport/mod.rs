@@ -7,13 +7,15 @@
 //! - `input_output.rs`: what the loop calls: readiness, flushing, steps put off to a later round.
 //! - `delivery.rs`: how data reaches a protocol.
 //! - `lifecycle.rs`: how a transport begins and ends.
+//! - `sendfile.rs`: its part in `loop.sendfile`.
 //! - `extra_info.rs`: `get_extra_info`, made when asked for.
 
 mod delivery;
-mod extra_info;
+pub mod extra_info;
 mod input_output;
-mod lifecycle;
-mod methods;
+pub mod lifecycle;
+pub mod methods;
+mod sendfile;
 
 use delivery::Delivery;
 pub use input_output::{flush, ready, run_deferred};
@@ -91,6 +93,8 @@ struct Connection {
     /// What `get_extra_info` has been asked for, or was given.
     extra: Option<Py<PyDict>>,
     peer: Option<SocketAddr>,
+    /// A file is being sent, which the output belongs to meanwhile.
+    sendfile: Option<Box<sendfile::SendFile>>,
     /// Why the connection is lost, for `connection_lost`.
     error: Option<Py<PyAny>>,
 }
@@ -161,6 +165,7 @@ impl Body for Transport {
             connection.server.as_ref().map(Py::as_ptr),
             connection.extra.as_ref().map(Py::as_ptr),
             connection.error.as_ref().map(Py::as_ptr),
+            connection.sendfile.as_ref().and_then(|sendfile| Some(sendfile.waiter.as_ref()?.as_ptr())),
             match &connection.socket {
                 Socket::Object(socket, _) | Socket::Shared(socket, _) => Some(socket.as_ptr()),
                 _ => None,
@@ -179,6 +184,7 @@ impl Body for Transport {
                 connection.server.take(),
                 connection.extra.take(),
                 connection.error.take(),
+                connection.sendfile.take(),
             )
         });
         drop(dropped);

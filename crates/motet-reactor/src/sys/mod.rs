@@ -21,6 +21,8 @@ pub use readiness::{Events, Poller, Waker};
 pub use stub::{Events, Poller, Waker};
 
 #[cfg(unix)]
+pub mod datagram;
+#[cfg(unix)]
 pub mod socket;
 
 use std::os::fd::RawFd;

@@ -47,6 +47,29 @@ pub fn send_vectored(socket: BorrowedFd<'_>, pieces: &[IoSlice<'_>]) -> io::Resu
     })
 }
 
+/// Sends a part of a file from `offset` on and returns its length; 0 at the end of the file.
+///
+/// # Errors
+/// `WouldBlock` when nothing fits; `Unsupported` on systems without this call; the system's otherwise, for files too that it cannot
+/// send this way.
+pub fn send_file(
+    socket: BorrowedFd<'_>,
+    file: BorrowedFd<'_>,
+    offset: u64,
+    size: usize,
+) -> io::Result<usize> {
+    #[cfg(target_os = "linux")]
+    return repeat(|| {
+        let mut position = offset;
+        rustix::fs::sendfile(socket, file, Some(&mut position), size)
+    });
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (socket, file, offset, size);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
 /// Accepts one connection, non-blocking and not inherited by programs that are executed.
 ///
 /// # Errors
