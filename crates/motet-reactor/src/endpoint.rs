@@ -3,7 +3,7 @@
 //! As [`crate::stream`], whose [`Actions`] it asks for; but what is queued are whole datagrams with their addresses, one that fails
 //! is dropped and told, and the socket goes on. `connection_lost` is asked for exactly once.
 
-use crate::stream::{Actions, Admission};
+use crate::stream::Actions;
 use std::collections::VecDeque;
 
 /// What one queued datagram counts beyond its data, as in asyncio: empty ones must not be free.
@@ -12,6 +12,17 @@ const HEADER: usize = 8;
 const HIGH_WATER: usize = 64 * 1024;
 /// So many datagrams are collected in a round before they are sent.
 const MOST_COLLECTED: usize = 32;
+
+/// What to do with a datagram handed to `sendto`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Send it now; queue it if there is no room ([`Endpoint::enqueue`]).
+    Send,
+    /// Queue it.
+    Enqueue,
+    /// Drop it: the transport is closed. So many were dropped before this one.
+    Refuse(u32),
+}
 
 /// How an attempt to send the queue's first datagrams ended.
 #[derive(Debug)]

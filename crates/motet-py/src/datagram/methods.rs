@@ -9,7 +9,8 @@ use crate::thread_bound::Claim;
 use crate::transport::methods::{
     DROPPED_WRITES_BEFORE_WARNING, bind, exact_bytes, getter, none, property, warn_dropped, water_marks,
 };
-use motet_reactor::stream::{Actions, Admission};
+use motet_reactor::endpoint::Admission;
+use motet_reactor::stream::Actions;
 use motet_reactor::sys::datagram::{self, Address};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -100,13 +101,12 @@ fn send_to(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAn
     let collect = transport.peer == Peer::Nobody;
     match transport.with(|inner| inner.endpoint.admit(round, collect)) {
         Admission::Send => send_now(this, transport, data, address)?,
-        Admission::Enqueue | Admission::SendQueue => enqueue(this, transport, data, address)?,
+        Admission::Enqueue => enqueue(this, transport, data, address)?,
         Admission::Refuse(earlier) => {
             if earlier >= DROPPED_WRITES_BEFORE_WARNING {
                 warn_dropped(this.py())?;
             }
         }
-        Admission::Nothing => {}
     }
     none(this)
 }
