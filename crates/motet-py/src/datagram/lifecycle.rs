@@ -9,7 +9,7 @@ use crate::transport::{extra_info, lifecycle as shared};
 use crate::{call, context, operation};
 use motet_reactor::Endpoint;
 use motet_reactor::sys::Interest;
-use pyo3::exceptions::{PyOSError, PyResourceWarning, PyValueError};
+use pyo3::exceptions::{PyResourceWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use pyo3::{Borrowed, intern};
@@ -220,9 +220,4 @@ pub fn warn_unclosed(this: Borrowed<'_, '_, PyAny>) {
     if let Err(error) = warned.and(closed) {
         error.write_unraisable(py, Some(&this));
     }
-}
-
-/// Whether an error is one of the system's, which a protocol is told of.
-pub fn is_of_system(py: Python<'_>, error: &PyErr) -> bool {
-    error.is_instance_of::<PyOSError>(py)
 }

@@ -12,7 +12,7 @@ use crate::transport::methods::{
 use motet_reactor::endpoint::Admission;
 use motet_reactor::stream::Actions;
 use motet_reactor::sys::datagram::{self, Address};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyType};
 use pyo3::{Borrowed, IntoPyObjectExt};
@@ -89,7 +89,7 @@ fn send_to(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAn
     let (transport, _claim) = claimed(this, "transport.sendto()")?;
     let address = match destination(this, transport, given.filter(|given| !given.is_none())) {
         Ok(address) => address,
-        Err(error) if lifecycle::is_of_system(this.py(), &error) => {
+        Err(error) if error.is_instance_of::<PyOSError>(this.py()) => {
             lifecycle::tell_error(&this, error)?;
             return none(this);
         }

@@ -320,3 +320,42 @@ pub fn send_batch<'a>(
     }
     Ok(count)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `decode` makes of an address that the system has written: the bytes that count, into fresh memory.
+    fn written(address: &Address) -> Option<Address> {
+        let (raw, length) = Raw::encode(address);
+        let mut memory = MaybeUninit::<Raw>::uninit();
+        // SAFETY: both have room for this many bytes, which `encode` has initialised; `decode` is told how many there are.
+        unsafe {
+            let source = (&raw const raw).cast::<MaybeUninit<u8>>();
+            ptr::copy_nonoverlapping(source, memory.as_mut_ptr().cast(), length as usize);
+            Raw::decode(&memory, length)
+        }
+    }
+
+    #[test]
+    fn addresses_come_back_as_they_went() {
+        let most: Vec<u8> = std::iter::repeat_n(b'x', PATH_ROOM - 1).collect();
+        let addresses = [
+            Address::Internet("127.0.0.1:80".parse().expect("an address")),
+            Address::Internet(SocketAddrV6::new(Ipv6Addr::LOCALHOST, 65535, 0xf_ffff, 3).into()),
+            Address::Unix(b"/a/path"[..].into()),
+            Address::Unix(b"\0name\0"[..].into()),
+            Address::Unix(most.into()),
+        ];
+        for address in addresses {
+            assert_eq!(written(&address), Some(address));
+        }
+    }
+
+    #[test]
+    fn no_name_is_no_address() {
+        assert_eq!(written(&Address::Unnamed), Some(Address::Unix([].into())));
+        // SAFETY: nothing is looked at.
+        assert_eq!(unsafe { Raw::decode(&MaybeUninit::uninit(), 0) }, Some(Address::Unnamed));
+    }
+}
