@@ -130,8 +130,10 @@ class _PipeTransport(asyncio.BaseTransport):
 
     def __del__(self) -> None:
         if self._pipe is not None:
-            warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self, stacklevel=2)
-            self._pipe.close()
+            try:
+                warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self, stacklevel=2)
+            finally:
+                self._pipe.close()
 
 
 class ReadPipeTransport(_PipeTransport, asyncio.ReadTransport):

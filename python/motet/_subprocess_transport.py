@@ -59,14 +59,17 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         self._process: subprocess.Popen[bytes] | None = process
         self._pid = process.pid
         self._returncode: int | None = None
-        self._closed = False
+        # Until there is a child to wait for.
+        self._closed = True
         self._finished = False
         self._waiters: set[asyncio.Future[int]] = set()
         self._pipes: dict[int, _PipeProtocol] = {}
         self._open_pipes: set[int] = set()
         # What happens before the protocol knows the transport.
         self._early_calls: list[tuple[str, tuple[Any, ...]]] | None = []
-        self._child: Child | None = Child(loop, process, self._exited)
+        self._child: Child | None = None
+        self._child = Child(loop, process, self._exited)
+        self._closed = False
 
     async def _connect_pipes(self) -> None:
         for number, pipe in enumerate(self._raw_pipes()):
@@ -169,12 +172,9 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         self._closed = True
         # The pipes of a closed loop close themselves.
         if not self._loop.is_closed():
-            for protocol in self._pipes.values():
-                if protocol.transport is not None:
-                    protocol.transport.close()
             for number, pipe in enumerate(self._raw_pipes()):
-                if pipe is not None and number not in self._pipes:
-                    pipe.close()
+                if pipe is not None:
+                    (self.get_pipe_transport(number) or pipe).close()
         if self._process is not None and self._child is not None and not self._child.has_ended():
             if self._loop.get_debug():
                 logger.warning("Close running child process: kill %r", self)
@@ -191,11 +191,13 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         return f"<{type(self).__name__} {' '.join(parts)}>"
 
     def __del__(self) -> None:
-        if not self._closed:
-            warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self, stacklevel=2)
+        try:
+            if not self._closed:
+                warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self, stacklevel=2)
+        finally:
             self.close()
-        if self._child is not None:
-            self._child.forget()
+            if self._child is not None:
+                self._child.forget()
 
 
 def _itself(protocol: _PipeProtocol) -> _PipeProtocol:
