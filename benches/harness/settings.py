@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BENCHES = Path(__file__).resolve().parent.parent
+# The environment variable that tells TLS servers the file of their certificate and key.
+CERTIFICATE = "MOTET_BENCH_CERTIFICATE"
 
 
 @dataclass(frozen=True)
