@@ -1,4 +1,4 @@
-"""Echo on one event loop or on several, each in a thread of its own; prints how many messages went round, as JSON.
+"""Echo on one event loop or on several, each in a thread of its own; prints messages per second as JSON.
 
 Each loop carries both ends of its connections, so that the processors which the loops are to fill need not be
 shared with a client. No object is shared between the threads but the barrier at which they start.
@@ -99,7 +99,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--loop", choices=loops.LOOPS, required=True)
     parser.add_argument("--cpus", required=True, help="a processor for each loop, as in 0,1")
-    parser.add_argument("--seconds", type=float, default=1.0, help="how long to measure (default: %(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=1.0, help="how long to measure (default: %(default)s)"
+    )
     arguments = parser.parse_args()
     if getattr(sys, "_is_gil_enabled", lambda: True)():
         print("this Python has a GIL", file=sys.stderr)

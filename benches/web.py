@@ -1,4 +1,4 @@
-"""A hello-world web server for any event loop, on aiohttp or uvicorn; prints its port, serves until killed."""
+"""A hello-world web server on any event loop, by aiohttp or uvicorn; prints its port, serves until killed."""
 
 import argparse
 import asyncio
@@ -24,7 +24,9 @@ async def serve_aiohttp(listener: socket.socket) -> None:
     application.router.add_get("/", hello)
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
-    await web.SockSite(runner, listener, backlog=BACKLOG).start()
+    site = web.SockSite(runner, listener, backlog=BACKLOG)
+    _tell_port(listener)
+    await site.start()
     await asyncio.get_running_loop().create_future()
 
 
@@ -52,19 +54,20 @@ async def serve_uvicorn(listener: socket.socket) -> None:
         log_level="warning",
         backlog=BACKLOG,
     )
+    config.load()
+    _tell_port(listener)
     await uvicorn.Server(config).serve(sockets=[listener])
+
+
+def _tell_port(listener: socket.socket) -> None:
+    """Clients may come: all that a server imports is there, and until it accepts them they wait a moment."""
+    print(listener.getsockname()[1], flush=True)
 
 
 STYLES: dict[str, Callable[[socket.socket], Awaitable[None]]] = {
     rows.AIOHTTP: serve_aiohttp,
     rows.UVICORN: serve_uvicorn,
 }
-
-
-async def main(style: str, listener: socket.socket) -> None:
-    """Serve on a listening socket with the named server; the port is told once the loop runs."""
-    print(listener.getsockname()[1], flush=True)
-    await STYLES[style](listener)
 
 
 if __name__ == "__main__":
@@ -79,7 +82,7 @@ if __name__ == "__main__":
     listening = socket.create_server(("127.0.0.1", arguments.port), backlog=BACKLOG)
     listening.setblocking(False)
     try:
-        loops.new_event_loop(arguments.loop).run_until_complete(main(arguments.style, listening))
+        loops.new_event_loop(arguments.loop).run_until_complete(STYLES[arguments.style](listening))
     except (ImportError, NotImplementedError) as error:
         print(f"{error}" or f"{arguments.loop} does not implement what it needs", file=sys.stderr)
         sys.exit(os.EX_UNAVAILABLE)

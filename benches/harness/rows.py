@@ -39,6 +39,7 @@ SECTIONS: Final = (
     THREADS,
 )
 ECHO_SECTIONS: Final = (PROTOCOL, STREAMS, SOCK, TLS, HANDSHAKES, NATIVE_STREAMS, READLINE, WEB)
+RATE_SECTIONS: Final = (THROUGHPUT, TLS_THROUGHPUT, HANDSHAKES)
 TLS_SECTIONS: Final = (TLS, TLS_THROUGHPUT, TLS_MEMORY, HANDSHAKES)
 
 CHAIN: Final = "call_soon chain"
@@ -67,20 +68,20 @@ ECHO_SIZE: Final = 1024
 ECHO_CONNECTIONS: Final = (1, 64, 1024)
 THROUGHPUT_SIZES: Final = {"64 KiB": 64 * 1024, "1 MiB": 1024 * 1024}
 THROUGHPUT_CONNECTIONS: Final = 8
-WATCHDOG_CONNECTIONS: Final = 64
 IDLE_CONNECTIONS: Final = 10_000
 MANY_CONNECTIONS: Final = 64
 IDLE_TLS_CONNECTIONS: Final = 5_000
 TLS_THROUGHPUT_ROW: Final = "1 MiB"
 HANDSHAKES_AT_ONCE: Final = 16
+HANDSHAKES_ROW: Final = f"{HANDSHAKES_AT_ONCE} at once"
 
 AIOHTTP: Final = "aiohttp"
 UVICORN: Final = "uvicorn"
 WEB_ROWS: Final = (AIOHTTP, UVICORN)
 HTTP_BODY: Final = "Hello, world!"
 
-IMPORT: Final = "import"
-EMPTY_PROGRAM: Final = "empty program"
+IMPORT: Final = "import (plain: asyncio)"
+EMPTY_PROGRAM: Final = "motet run (plain: python), empty program"
 START_ROWS: Final = (IMPORT, EMPTY_PROGRAM)
 PLAIN: Final = "plain Python"
 
@@ -100,6 +101,7 @@ P50: Final = "p50_us"
 P99: Final = "p99_us"
 MIB_PER_SECOND: Final = "mib_per_second"
 KIB_PER_CONNECTION: Final = "kib_per_connection"
+CLIENT_BUSY: Final = "client_busy"
 MILLISECONDS: Final = "ms"
 
 

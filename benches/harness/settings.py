@@ -19,8 +19,10 @@ class Settings:
     seconds: float
     micro_seconds: float
     idle_connections: int
+    idle_tls_connections: int
     server_cpu: int
     client_cpu: int
+    certificate: Path
 
     @property
     def warm_up(self) -> float:

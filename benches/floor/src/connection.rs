@@ -17,8 +17,8 @@ impl Connection {
         Self { wire, idle: true, place, sent: 0, answer: Answer::default() }
     }
 
-    /// Begins the next request.
-    pub fn begin(&mut self, script: &Script) -> Result<Progress, String> {
+    /// Begins the next request and says whether some of it is unsent.
+    pub fn begin(&mut self, script: &Script) -> Result<bool, String> {
         self.place = script.next(self.place);
         self.sent = 0;
         self.answer.clear();
@@ -40,17 +40,17 @@ impl Connection {
             self.idle = true;
             return Ok(Progress::Answered);
         }
-        self.send(script)
+        let unsent = self.send(script)?;
+        Ok(Progress::Waiting { unsent })
     }
 
-    fn send(&mut self, script: &Script) -> Result<Progress, String> {
+    fn send(&mut self, script: &Script) -> Result<bool, String> {
         let rest = &script.request(self.place)[self.sent..];
         if rest.is_empty() {
             self.wire.flush()?;
         } else {
             self.sent += self.wire.send(rest)?;
         }
-        let unsent = self.sent < script.request(self.place).len() || self.wire.pending();
-        Ok(Progress::Waiting { unsent })
+        Ok(self.sent < script.request(self.place).len() || self.wire.pending())
     }
 }

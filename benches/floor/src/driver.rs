@@ -15,10 +15,12 @@ const WAKE_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
 /// What one connection does, again and again.
 pub trait Work {
-    fn stream(&self, number: usize) -> &TcpStream;
+    /// The socket of a connection, if it has one now.
+    fn stream(&self, number: usize) -> Option<&TcpStream>;
 
-    /// Begins the next request of a connection; if that takes a new socket, the poller gets to know it.
-    fn begin(&mut self, number: usize, poller: &OwnedFd) -> Result<Progress, String>;
+    /// Begins the next request of a connection and says whether some of it is unsent; if that takes a new socket,
+    /// the poller gets to know it.
+    fn begin(&mut self, number: usize, poller: &OwnedFd) -> Result<bool, String>;
 
     /// Goes on with a connection whose socket is ready.
     fn turn(&mut self, number: usize) -> Result<Progress, String>;
@@ -35,11 +37,18 @@ pub enum Progress {
 pub struct Driver<W> {
     poller: OwnedFd,
     work: W,
-    /// When each connection's request began; none is under way where there is no time.
-    started: Vec<Option<Instant>>,
+    connections: Vec<Connection>,
     /// Nanoseconds of each request that was answered since this was last taken.
     pub latencies: Vec<u64>,
     answered: u64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Connection {
+    /// When its request began; none is under way without.
+    started: Option<Instant>,
+    /// Whether the poller watches it for writing.
+    writing: bool,
 }
 
 pub fn poller() -> Result<OwnedFd, String> {
@@ -53,19 +62,17 @@ pub fn watch_new(poller: &OwnedFd, number: usize, stream: &TcpStream) -> Result<
 impl<W: Work> Driver<W> {
     pub fn new(poller: OwnedFd, work: W, connections: usize) -> Self {
         let latencies = Vec::with_capacity(1 << 20);
-        Self { poller, work, started: vec![None; connections], latencies, answered: 0 }
+        Self { poller, work, connections: vec![Connection::default(); connections], latencies, answered: 0 }
     }
 
     pub fn begin_all(&mut self) -> Result<(), String> {
-        (0..self.started.len()).try_for_each(|number| self.begin(number, Instant::now()))
+        (0..self.connections.len()).try_for_each(|number| self.begin(number, Instant::now()))
     }
 
     fn begin(&mut self, number: usize, now: Instant) -> Result<(), String> {
-        self.started[number] = Some(now);
-        if let Progress::Waiting { unsent: true } = self.work.begin(number, &self.poller)? {
-            self.watch(number, EventFlags::IN | EventFlags::OUT)?;
-        }
-        Ok(())
+        self.connections[number].started = Some(now);
+        let unsent = self.work.begin(number, &self.poller)?;
+        self.watch(number, unsent)
     }
 
     pub fn run_until(&mut self, deadline: Instant) -> Result<(), String> {
@@ -86,7 +93,7 @@ impl<W: Work> Driver<W> {
 
     pub fn finish(&mut self) -> Result<(), String> {
         let deadline = Instant::now() + SILENCE_LIMIT;
-        while self.started.iter().any(Option::is_some) {
+        while self.under_way() > 0 {
             if Instant::now() >= deadline {
                 return Err(self.silence());
             }
@@ -95,9 +102,13 @@ impl<W: Work> Driver<W> {
         Ok(())
     }
 
+    fn under_way(&self) -> usize {
+        self.connections.iter().filter(|connection| connection.started.is_some()).count()
+    }
+
     fn silence(&self) -> String {
-        let waiting = self.started.iter().flatten().count();
-        format!("{waiting} of {} connections got no answer for {SILENCE_LIMIT:?}", self.started.len())
+        let waiting = self.under_way();
+        format!("{waiting} of {} connections got no answer for {SILENCE_LIMIT:?}", self.connections.len())
     }
 
     /// Serves all connections that are ready; with `again`, an answered one begins its next request.
@@ -108,11 +119,12 @@ impl<W: Work> Driver<W> {
             Err(error) => return Err(format!("waiting for answers failed: {error}")),
         }
         for event in &events {
-            let (number, flags) = (event.data.u64() as usize, event.flags);
+            let number = event.data.u64() as usize;
             match self.work.turn(number)? {
                 Progress::Answered => {
                     let now = Instant::now();
-                    if let Some(started) = self.started[number].take() {
+                    self.watch(number, false)?;
+                    if let Some(started) = self.connections[number].started.take() {
                         self.latencies.push((now - started).as_nanos() as u64);
                     }
                     self.answered += 1;
@@ -120,18 +132,20 @@ impl<W: Work> Driver<W> {
                         self.begin(number, now)?;
                     }
                 }
-                Progress::Waiting { unsent } if unsent != flags.contains(EventFlags::OUT) => {
-                    let writing = if unsent { EventFlags::OUT } else { EventFlags::empty() };
-                    self.watch(number, EventFlags::IN | writing)?;
-                }
-                Progress::Waiting { .. } => {}
+                Progress::Waiting { unsent } => self.watch(number, unsent)?,
             }
         }
         Ok(())
     }
 
-    fn watch(&self, number: usize, flags: EventFlags) -> Result<(), String> {
-        let stream = self.work.stream(number);
+    /// Has the poller watch a connection for writing too, or no longer.
+    fn watch(&mut self, number: usize, writing: bool) -> Result<(), String> {
+        if self.connections[number].writing == writing {
+            return Ok(());
+        }
+        self.connections[number].writing = writing;
+        let flags = if writing { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
+        let Some(stream) = self.work.stream(number) else { return Ok(()) };
         epoll::modify(&self.poller, stream, EventData::new_u64(number as u64), flags).map_err(unwatched)
     }
 }

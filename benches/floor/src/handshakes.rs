@@ -42,15 +42,15 @@ impl Handshakes {
 }
 
 impl Work for Handshakes {
-    fn stream(&self, number: usize) -> &TcpStream {
-        &self.connections[number].as_ref().expect("only what was begun is asked for").tls.stream
+    fn stream(&self, number: usize) -> Option<&TcpStream> {
+        self.connections[number].as_ref().map(|connection| &connection.tls.stream)
     }
 
-    fn begin(&mut self, number: usize, poller: &OwnedFd) -> Result<Progress, String> {
+    fn begin(&mut self, number: usize, poller: &OwnedFd) -> Result<bool, String> {
         let opened = self.open()?;
         let opened = self.connections[number].insert(opened);
         watch_new(poller, number, &opened.tls.stream)?;
-        Ok(Progress::Waiting { unsent: opened.tls.pending() })
+        Ok(opened.tls.pending())
     }
 
     fn turn(&mut self, number: usize) -> Result<Progress, String> {

@@ -1,5 +1,7 @@
 //! Requests over connections that stay open.
 
+use std::net::TcpStream;
+
 use rustix::fd::OwnedFd;
 
 use crate::connection::Connection;
@@ -38,11 +40,11 @@ impl PingPong {
 }
 
 impl Work for PingPong {
-    fn stream(&self, number: usize) -> &std::net::TcpStream {
-        self.connections[number].wire.stream()
+    fn stream(&self, number: usize) -> Option<&TcpStream> {
+        Some(self.connections[number].wire.stream())
     }
 
-    fn begin(&mut self, number: usize, _poller: &OwnedFd) -> Result<Progress, String> {
+    fn begin(&mut self, number: usize, _poller: &OwnedFd) -> Result<bool, String> {
         self.connections[number].begin(&self.script)
     }
 
