@@ -21,6 +21,7 @@ from harness import loops, settings
 
 BACKLOG = 4096
 READ_SIZE = 64 * 1024
+DATAGRAMS = "datagrams"
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Start = Callable[..., Awaitable[asyncio.AbstractServer]]
 
@@ -37,6 +38,20 @@ class Echo(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Echo one piece."""
         self.transport.write(data)
+
+
+class EchoDatagrams(asyncio.DatagramProtocol):
+    """Sends each datagram back to where it came from."""
+
+    transport: asyncio.DatagramTransport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self.transport = transport  # type: ignore[assignment]
+
+    def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
+        """Echo one datagram."""
+        self.transport.sendto(data, address)
 
 
 async def echo_stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -120,6 +135,13 @@ async def serve_sock(listener: socket.socket) -> None:
         task.add_done_callback(serving.discard)
 
 
+async def serve_datagrams(endpoint: socket.socket) -> None:
+    """Serve with `create_datagram_endpoint`."""
+    loop = asyncio.get_running_loop()
+    await loop.create_datagram_endpoint(EchoDatagrams, sock=endpoint)
+    await loop.create_future()
+
+
 async def _for_ever(server: asyncio.AbstractServer) -> None:
     await asyncio.get_running_loop().create_future()
     server.close()
@@ -129,6 +151,7 @@ STYLES: dict[str, Callable[[socket.socket], Awaitable[None]]] = {
     "protocol": serve_protocol,
     "streams": serve_streams,
     "sock": serve_sock,
+    DATAGRAMS: serve_datagrams,
     "tls": serve_tls,
     "native-streams": partial(serve_native, serve=echo_stream),
     "readline": partial(serve_native, serve=echo_lines),
@@ -152,7 +175,11 @@ if __name__ == "__main__":
         os.sched_setaffinity(0, {arguments.cpu})
     hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
-    listening = socket.create_server(("127.0.0.1", arguments.port), backlog=BACKLOG)
+    if arguments.style == DATAGRAMS:
+        listening = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        listening.bind(("127.0.0.1", arguments.port))
+    else:
+        listening = socket.create_server(("127.0.0.1", arguments.port), backlog=BACKLOG)
     listening.setblocking(False)
     try:
         loops.new_event_loop(arguments.loop).run_until_complete(main(arguments.style, listening))

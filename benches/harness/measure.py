@@ -58,6 +58,13 @@ def handshakes(loop: str, settings: Settings) -> dict[str, float]:
         return run_client(server, rows.HANDSHAKES_AT_ONCE, 0, settings, "--handshakes")
 
 
+def datagrams(loop: str, batch: int, clients: int, settings: Settings) -> dict[str, float]:
+    """Measure a UDP echo; one request of the result is one datagram."""
+    with Server(loop, rows.DATAGRAMS, settings) as server:
+        values = run_client(server, clients, rows.ECHO_SIZE, settings, "--datagrams", str(batch))
+    return {**values, **{name: values[name] * batch for name in ("requests", rows.REQUESTS_PER_SECOND)}}
+
+
 def web(loop: str, style: str, settings: Settings) -> dict[str, float]:
     """Measure a web server's hello-world."""
     with Server(loop, style, settings) as server:

@@ -19,6 +19,7 @@ NATIVE_TASKS: Final = "native-tasks"
 WEB: Final = "web"
 START: Final = "start"
 THREADS: Final = "threads"
+DATAGRAMS: Final = "datagrams"
 SECTIONS: Final = (
     MICRO,
     PROTOCOL,
@@ -37,8 +38,9 @@ SECTIONS: Final = (
     WEB,
     START,
     THREADS,
+    DATAGRAMS,
 )
-ECHO_SECTIONS: Final = (PROTOCOL, STREAMS, SOCK, TLS, HANDSHAKES, NATIVE_STREAMS, READLINE, WEB)
+ECHO_SECTIONS: Final = (PROTOCOL, STREAMS, SOCK, TLS, HANDSHAKES, NATIVE_STREAMS, READLINE, WEB, DATAGRAMS)
 RATE_SECTIONS: Final = (THROUGHPUT, TLS_THROUGHPUT, HANDSHAKES)
 TLS_SECTIONS: Final = (TLS, TLS_THROUGHPUT, TLS_MEMORY, HANDSHAKES)
 
@@ -74,6 +76,9 @@ IDLE_TLS_CONNECTIONS: Final = 5_000
 TLS_THROUGHPUT_ROW: Final = "1 MiB"
 HANDSHAKES_AT_ONCE: Final = 16
 HANDSHAKES_ROW: Final = f"{HANDSHAKES_AT_ONCE} at once"
+
+# Datagrams of one batch, and how many clients send them: as many are under way in both rows.
+DATAGRAM_BATCHES: Final = {"batches of 1": (1, 64), "batches of 64": (64, 1)}
 
 AIOHTTP: Final = "aiohttp"
 UVICORN: Final = "uvicorn"

@@ -30,6 +30,8 @@ class Line:
 
 def rounds(section: str, settings: Settings) -> int:
     """Return how many rounds a section takes."""
+    if section == rows.TLS_MEMORY:
+        return 1  # thousands of handshakes take long, and memory hardly differs from round to round
     return settings.rounds * ROUNDS_FACTOR.get(section, 1)
 
 
@@ -68,6 +70,8 @@ def lines(section: str, settings: Settings) -> list[Line]:
             return [Line(rows.HANDSHAKES_ROW, loops)]
         case rows.TLS | rows.NATIVE_STREAMS | rows.READLINE:
             return [Line(many, loops)]
+        case rows.DATAGRAMS:
+            return [Line(row, loops) for row in rows.DATAGRAM_BATCHES]
         case rows.WEB:
             return [Line(row, loops) for row in rows.WEB_ROWS]
         case rows.START:
@@ -100,6 +104,8 @@ def work(section: str, row: str, loop: str, settings: Settings) -> Work:
             return partial(measure.handshakes, loop, settings)
         case rows.TLS | rows.NATIVE_STREAMS | rows.READLINE:
             return partial(measure.echo, loop, section, rows.MANY_CONNECTIONS, rows.ECHO_SIZE, settings)
+        case rows.DATAGRAMS:
+            return partial(measure.datagrams, loop, *rows.DATAGRAM_BATCHES[row], settings)
         case rows.WEB:
             return partial(measure.web, loop, row, settings)
         case rows.START:

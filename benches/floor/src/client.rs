@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::datagrams::Datagrams;
 use crate::driver::{Driver, Work, poller};
 use crate::handshakes::Handshakes;
 use crate::options::{Load, Talk};
@@ -13,6 +14,10 @@ pub fn run(load: &Load) -> Result<String, String> {
     let poller = poller()?;
     match load.talk {
         Talk::Handshakes => drive(Driver::new(poller, Handshakes::new(load)?, load.connections), load),
+        Talk::Datagrams { batch } => {
+            let work = Datagrams::open(load, batch, &poller)?;
+            drive(Driver::new(poller, work, load.connections), load)
+        }
         Talk::Echo | Talk::Lines | Talk::Page(_) => {
             let work = PingPong::open(load, &poller)?;
             drive(Driver::new(poller, work, load.connections), load)

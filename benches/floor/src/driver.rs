@@ -1,7 +1,7 @@
 //! The loop of the load client: all connections over one epoll, requests for a time, and then the answers to those
 //! that are still under way, so that a lost answer is an error and not a gap in a figure.
 
-use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
@@ -16,7 +16,7 @@ const WAKE_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 /// What one connection does, again and again.
 pub trait Work {
     /// The socket of a connection, if it has one now.
-    fn stream(&self, number: usize) -> Option<&TcpStream>;
+    fn socket(&self, number: usize) -> Option<BorrowedFd<'_>>;
 
     /// Begins the next request of a connection and says whether some of it is unsent; if that takes a new socket,
     /// the poller gets to know it.
@@ -55,8 +55,8 @@ pub fn poller() -> Result<OwnedFd, String> {
     epoll::create(CreateFlags::CLOEXEC).map_err(unwatched)
 }
 
-pub fn watch_new(poller: &OwnedFd, number: usize, stream: &TcpStream) -> Result<(), String> {
-    epoll::add(poller, stream, EventData::new_u64(number as u64), EventFlags::IN).map_err(unwatched)
+pub fn watch_new(poller: &OwnedFd, number: usize, socket: impl AsFd) -> Result<(), String> {
+    epoll::add(poller, socket, EventData::new_u64(number as u64), EventFlags::IN).map_err(unwatched)
 }
 
 impl<W: Work> Driver<W> {
@@ -145,8 +145,8 @@ impl<W: Work> Driver<W> {
         }
         self.connections[number].writing = writing;
         let flags = if writing { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
-        let Some(stream) = self.work.stream(number) else { return Ok(()) };
-        epoll::modify(&self.poller, stream, EventData::new_u64(number as u64), flags).map_err(unwatched)
+        let Some(socket) = self.work.socket(number) else { return Ok(()) };
+        epoll::modify(&self.poller, socket, EventData::new_u64(number as u64), flags).map_err(unwatched)
     }
 }
 

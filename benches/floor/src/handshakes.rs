@@ -1,7 +1,7 @@
 //! Connect, shake hands, close; and again. One is done once the server has closed too, so that it has then done
 //! all its work for the connection.
 
-use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,8 +42,8 @@ impl Handshakes {
 }
 
 impl Work for Handshakes {
-    fn stream(&self, number: usize) -> Option<&TcpStream> {
-        self.connections[number].as_ref().map(|connection| &connection.tls.stream)
+    fn socket(&self, number: usize) -> Option<BorrowedFd<'_>> {
+        self.connections[number].as_ref().map(|connection| connection.tls.stream.as_fd())
     }
 
     fn begin(&mut self, number: usize, poller: &OwnedFd) -> Result<bool, String> {

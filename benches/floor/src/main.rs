@@ -5,6 +5,7 @@ mod buffer;
 mod certificate;
 mod client;
 mod connection;
+mod datagrams;
 mod driver;
 mod handshakes;
 mod options;

@@ -11,7 +11,7 @@ pub const HELP: &str = "\
 floor serve  [--port P] [--cpu C]
     echo server; prints the port it listens on, then serves until it is killed
 floor client --port P --connections N --size S --seconds T [--warm-up T] [--cpu C] [--server-pid PID]
-             [--tls] [--lines | --http BODY | --handshakes]
+             [--tls] [--lines | --http BODY | --handshakes | --datagrams B]
     load client: N connections in ping-pong, messages of S bytes, every echoed byte checked; prints one JSON line
 floor certificate FILE
     writes a new private key and a certificate of it for localhost
@@ -26,7 +26,8 @@ floor certificate FILE
   --tls            talk through TLS 1.3; the server's certificate is not verified
   --lines          messages are lines: a newline at the end and nowhere else
   --http BODY      instead of messages, GET / over HTTP/1.1; each answer must have this body
-  --handshakes     instead of messages, connect, a full TLS handshake, close; N at a time";
+  --handshakes     instead of messages, connect, a full TLS handshake, close; N at a time
+  --datagrams B    messages are UDP datagrams; a request is a batch of B of them";
 
 pub enum Command {
     Help,
@@ -59,6 +60,7 @@ pub enum Talk {
     Lines,
     Page(String),
     Handshakes,
+    Datagrams { batch: usize },
 }
 
 pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command, String> {
@@ -92,6 +94,7 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command, Str
             ("client", "--lines") => load.talk = Talk::Lines,
             ("client", "--http") => load.talk = Talk::Page(value()?),
             ("client", "--handshakes") => load.talk = Talk::Handshakes,
+            ("client", "--datagrams") => load.talk = Talk::Datagrams { batch: number(&option, &value()?)? },
             ("certificate", file) if !file.starts_with('-') => return Ok(Command::Certificate(file.into())),
             _ => return Err(format!("{command} has no option {option}; see floor --help")),
         }
@@ -101,8 +104,11 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command, Str
         "client" if load.port == 0 || load.connections == 0 || load.measured.is_zero() => {
             Err("client needs --port, --connections and --seconds, all above zero".to_owned())
         }
-        "client" if load.size == 0 && matches!(load.talk, Talk::Echo | Talk::Lines) => {
+        "client" if load.size == 0 && !matches!(load.talk, Talk::Page(_) | Talk::Handshakes) => {
             Err("client needs --size, above zero".to_owned())
+        }
+        "client" if matches!(load.talk, Talk::Datagrams { batch: 0 }) => {
+            Err("client needs batches of at least one datagram".to_owned())
         }
         "client" => Ok(Command::Client(load)),
         "certificate" => Err("certificate needs the file to write".to_owned()),

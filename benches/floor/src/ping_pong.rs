@@ -1,6 +1,6 @@
 //! Requests over connections that stay open.
 
-use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fd::OwnedFd;
 
@@ -25,7 +25,7 @@ impl PingPong {
         let script = match &load.talk {
             Talk::Page(body) => Script::Page(Page::new(body)),
             Talk::Lines => Script::Echo(Messages::lines(load.size)),
-            Talk::Echo | Talk::Handshakes => Script::Echo(Messages::any(load.size)),
+            Talk::Echo | Talk::Datagrams { .. } | Talk::Handshakes => Script::Echo(Messages::any(load.size)),
         };
         let configuration = load.tls.then(tls::configuration).transpose()?;
         let mut connections = Vec::with_capacity(load.connections);
@@ -40,8 +40,8 @@ impl PingPong {
 }
 
 impl Work for PingPong {
-    fn stream(&self, number: usize) -> Option<&TcpStream> {
-        Some(self.connections[number].wire.stream())
+    fn socket(&self, number: usize) -> Option<BorrowedFd<'_>> {
+        Some(self.connections[number].wire.stream().as_fd())
     }
 
     fn begin(&mut self, number: usize, _poller: &OwnedFd) -> Result<bool, String> {
