@@ -14,6 +14,9 @@ use crate::options::Load;
 use crate::tls::{self, Tls};
 use crate::wire::{Received, connect, set_nonblocking};
 
+/// Enough for what a server says in a handshake; more would only be memory to clear for each connection.
+const READ_SIZE: usize = 8 * 1024;
+
 pub struct Handshakes {
     port: u16,
     configuration: Arc<ClientConfig>,
@@ -37,7 +40,7 @@ impl Handshakes {
         // A reset at the end leaves no port behind in TIME_WAIT: thousands a second would use all of them up.
         set_socket_linger(&stream, Some(Duration::ZERO))
             .map_err(|error| format!("cannot set up a connection: {error}"))?;
-        Ok(Handshake { tls: Tls::begin(stream, &self.configuration)?, said_goodbye: false })
+        Ok(Handshake { tls: Tls::begin(stream, &self.configuration, READ_SIZE)?, said_goodbye: false })
     }
 }
 

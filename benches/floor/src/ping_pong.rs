@@ -10,9 +10,7 @@ use crate::options::{Load, Talk};
 use crate::page::Page;
 use crate::script::{Messages, Script};
 use crate::tls;
-use crate::wire::Wire;
-
-const READ_SIZE: usize = 256 * 1024;
+use crate::wire::{READ_SIZE, Wire};
 
 pub struct PingPong {
     script: Script,

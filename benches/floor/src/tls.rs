@@ -17,7 +17,8 @@ use rustls::{DigitallySignedStruct, Error, HandshakeKind, SignatureScheme};
 use crate::buffer::Buffer;
 use crate::wire::Received;
 
-const READ_SIZE: usize = 256 * 1024;
+/// More than a client without a certificate of its own ever says in one message of a handshake.
+const HANDSHAKE_MESSAGE: usize = 4096;
 const RECORD: usize = 16 * 1024;
 /// More than what a record adds to what it carries.
 const RECORD_OVERHEAD: usize = 64;
@@ -28,6 +29,7 @@ pub struct Tls {
     pub established: bool,
     /// The server said that nothing more will come.
     pub peer_closed: bool,
+    read_size: usize,
     session: UnbufferedClientConnection,
     incoming: Buffer,
     outgoing: Buffer,
@@ -50,12 +52,12 @@ pub fn configuration() -> Result<Arc<ClientConfig>, String> {
 }
 
 impl Tls {
-    /// Begins a handshake; `receive` carries it on.
-    pub fn begin(stream: TcpStream, configuration: &Arc<ClientConfig>) -> Result<Self, String> {
+    /// Begins a handshake; `receive` carries it on, and reads up to `read_size` bytes each time.
+    pub fn begin(stream: TcpStream, configuration: &Arc<ClientConfig>, read_size: usize) -> Result<Self, String> {
         let name = ServerName::try_from("localhost").expect("it is a name");
         let session = UnbufferedClientConnection::new(configuration.clone(), name).map_err(broken)?;
         let (incoming, outgoing) = (Buffer::default(), Buffer::default());
-        let mut tls = Self { stream, established: false, peer_closed: false, session, incoming, outgoing };
+        let mut tls = Self { stream, established: false, peer_closed: false, read_size, session, incoming, outgoing };
         tls.advance(|_| Ok(()))?;
         tls.flush()?;
         Ok(tls)
@@ -63,7 +65,7 @@ impl Tls {
 
     /// Reads once from the socket and gives what was inside to `sink`.
     pub fn receive(&mut self, sink: impl FnMut(&[u8]) -> Result<(), String>) -> Result<Received, String> {
-        let received = match self.stream.read(self.incoming.room(READ_SIZE)) {
+        let received = match self.stream.read(self.incoming.room(self.read_size)) {
             Ok(0) => return Ok(Received::End),
             Ok(count) => count,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Received::Nothing),
@@ -136,7 +138,7 @@ impl Tls {
                     }
                 }
                 ConnectionState::EncodeTlsData(mut encoder) => {
-                    let room = self.outgoing.room(RECORD + RECORD_OVERHEAD);
+                    let room = self.outgoing.room(HANDSHAKE_MESSAGE);
                     let count =
                         encoder.encode(room).map_err(|error: EncodeError| format!("cannot shake hands: {error}"))?;
                     self.outgoing.fill(count);

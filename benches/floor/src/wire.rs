@@ -9,6 +9,7 @@ use rustls::client::ClientConfig;
 
 use crate::tls::Tls;
 
+pub const READ_SIZE: usize = 256 * 1024;
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 pub enum Wire {
@@ -100,7 +101,7 @@ impl Wire {
 
 fn handshake(stream: TcpStream, configuration: &Arc<ClientConfig>) -> Result<Tls, String> {
     stream.set_read_timeout(Some(CONNECT_LIMIT)).map_err(|error| error.to_string())?;
-    let mut tls = Tls::begin(stream, configuration)?;
+    let mut tls = Tls::begin(stream, configuration, READ_SIZE)?;
     while !tls.established {
         match tls.receive(|_| Err("the server spoke first".to_owned()))? {
             Received::Something => {}
