@@ -26,7 +26,7 @@ test-rust:  ## The Rust crates' own tests
 	    cargo nextest run --workspace --exclude motet-py --no-fail-fast && cargo test -q --doc --workspace --exclude motet-py; \
 	else cargo test -q --workspace --exclude motet-py; fi
 
-bench: $(STAMP)  ## The side-by-side table of event loops, into benches/RESULTS.md (10 to 15 minutes)
+bench: $(STAMP)  ## The side-by-side table of event loops, into benches/RESULTS.md (about 20 minutes)
 	@$(BIN)/python benches/run.py --write
 
 wheel: $(VENV)/.tools  ## A wheel for this Python, into dist/

@@ -7,9 +7,11 @@ each sample, so that no sample pays for the one before.
 import argparse
 import asyncio
 import gc
+import importlib
 import json
 import os
 import statistics
+import sys
 import threading
 from collections.abc import Callable
 from time import perf_counter_ns
@@ -166,6 +168,15 @@ def threadsafe_other(loop: Loop, count: int) -> int:
     return elapsed
 
 
+def native_tasks(loop: Loop) -> None:
+    """Have a loop of motet's make motet's own tasks."""
+    try:
+        loop.set_task_factory(importlib.import_module(loops.MOTET).task_factory)
+    except AttributeError:
+        print("this motet has no task of its own", file=sys.stderr)
+        sys.exit(os.EX_UNAVAILABLE)
+
+
 BENCHMARKS: dict[str, tuple[Callable[[Loop, int], int], int]] = {
     rows.CHAIN: (call_soon_chain, 50_000),
     rows.BULK: (call_soon_bulk, 100_000),
@@ -200,11 +211,19 @@ def main() -> None:
     parser.add_argument(
         "--cpu", type=int, help="run on this processor, except where two threads are measured"
     )
+    parser.add_argument(
+        "--native-tasks",
+        action="store_true",
+        help="only the benchmarks of tasks; on motet with its own task instead of the stock one",
+    )
     arguments = parser.parse_args()
     every_cpu = os.sched_getaffinity(0)
     loop = loops.new_event_loop(arguments.loop)
+    if arguments.native_tasks and arguments.loop == loops.MOTET:
+        native_tasks(loop)
     outcome: dict[str, dict[str, float] | str] = {}
-    for row, (function, count) in BENCHMARKS.items():
+    for row in rows.TASK_ROWS if arguments.native_tasks else rows.MICRO_ROWS:
+        function, count = BENCHMARKS[row]
         alone = arguments.cpu is not None and row != rows.THREADSAFE_OTHER
         os.sched_setaffinity(0, {arguments.cpu} if alone else every_cpu)
         try:

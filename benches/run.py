@@ -5,9 +5,11 @@ import dataclasses
 import json
 import platform
 import sys
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
-from harness import machine, memory, plan, rows, setup
+from harness import machine, memory, plan, rows, sections, setup
 from harness.loops import LOOPS
 from harness.progress import Progress
 from harness.records import Record, Results
@@ -21,7 +23,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog="Needs Linux and cargo. Installs benches/requirements.txt into its own virtual environment. "
-        "The default run takes about ten minutes on two cores.",
+        "The default run takes about twenty minutes on two cores.",
     )
     parser.add_argument(
         "--rows",
@@ -39,7 +41,7 @@ def _arguments() -> argparse.Namespace:
         "--rounds",
         type=_positive_int,
         default=3,
-        help="rounds of each row; microbenchmarks take 2, the watchdog 16 times as many (default: 3)",
+        help="rounds of each row; microbenchmarks take 2, starts 8, watchdog 16 times as many (default: 3)",
     )
     parser.add_argument(
         "--seconds",
@@ -88,7 +90,7 @@ def _positive_float(text: str) -> float:
     return value
 
 
-def _settings(arguments: argparse.Namespace, loops: tuple[str, ...]) -> Settings:
+def _settings(arguments: argparse.Namespace, loops: tuple[str, ...], certificate: Path) -> Settings:
     quick = arguments.quick
     server_cpu, client_cpu = processors()
     return Settings(
@@ -98,8 +100,10 @@ def _settings(arguments: argparse.Namespace, loops: tuple[str, ...]) -> Settings
         seconds=0.2 if quick else arguments.seconds,
         micro_seconds=0.02 if quick else 0.25,
         idle_connections=memory.raise_descriptor_limit(1_000 if quick else rows.IDLE_CONNECTIONS),
+        idle_tls_connections=memory.raise_descriptor_limit(200 if quick else rows.IDLE_TLS_CONNECTIONS),
         server_cpu=server_cpu,
         client_cpu=client_cpu,
+        certificate=certificate,
     )
 
 
@@ -118,7 +122,7 @@ def _measure(settings: Settings) -> list[Record]:
 
 
 def _describe(settings: Settings, quick: bool) -> dict[str, str]:
-    rounds = {section: settings.rounds * plan.ROUNDS_FACTOR.get(section, 1) for section in settings.sections}
+    rounds = {section: sections.rounds(section, settings) for section in settings.sections}
     apart = settings.server_cpu != settings.client_cpu
     described = {
         **machine.describe(),
@@ -126,7 +130,7 @@ def _describe(settings: Settings, quick: bool) -> dict[str, str]:
         "length": f"{settings.seconds} s a server and round, {settings.micro_seconds} s a microbenchmark",
         "processors": f"server on {settings.server_cpu}, client on {settings.client_cpu}"
         + ("" if apart else ": they disturb each other"),
-        "idle connections": f"{settings.idle_connections:,}",
+        "idle connections": f"{settings.idle_connections:,}, through TLS {settings.idle_tls_connections:,}",
     }
     return {**described, "worth": "none: this was a quick run"} if quick else described
 
@@ -147,15 +151,22 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
+    with tempfile.TemporaryDirectory(prefix="motet-bench-") as folder:
+        return _run(arguments, Path(folder))
+
+
+def _run(arguments: argparse.Namespace, folder: Path) -> int:
     print("installing the rivals and building the floor", file=sys.stderr, flush=True)
     try:
-        setup.install_rivals(arguments.loops)
+        setup.install_rivals(arguments.loops, arguments.rows)
         setup.build_floor()
+        certificate = setup.make_certificate(folder)
     except setup.SetupFailed as failure:
         print(f"benches: {failure}", file=sys.stderr)
         return 2
     contenders = [machine.find(name) for name in arguments.loops]
-    settings = _settings(arguments, tuple(found.name for found in contenders if found.version is not None))
+    available = tuple(found.name for found in contenders if found.version is not None)
+    settings = _settings(arguments, available, certificate)
     described = _describe(settings, arguments.quick)
     records = _measure(settings)
     text = report(described, contenders, settings.sections, Results(records))

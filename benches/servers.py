@@ -1,4 +1,6 @@
-"""An echo server for any event loop in three styles that programs use; prints its port, serves until killed.
+"""An echo server for any event loop in the styles that programs use; prints its port, serves until killed.
+
+A style that the loop does not offer ends it with status 69 (`EX_UNAVAILABLE`) and the reason.
 
 No style uses `serve_forever`: with rloop it never listens. The socket is made here, with a long backlog, so
 that 1,024 clients that arrive at once measure the loop and not the queue of the kernel.
@@ -6,15 +8,22 @@ that 1,024 clients that arrive at once measure the loop and not the queue of the
 
 import argparse
 import asyncio
+import importlib
 import os
 import resource
 import socket
+import ssl
+import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 
-from harness import loops
+from harness import loops, settings
 
 BACKLOG = 4096
 READ_SIZE = 64 * 1024
+DATAGRAMS = "datagrams"
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Start = Callable[..., Awaitable[asyncio.AbstractServer]]
 
 
 class Echo(asyncio.Protocol):
@@ -31,11 +40,37 @@ class Echo(asyncio.Protocol):
         self.transport.write(data)
 
 
+class EchoDatagrams(asyncio.DatagramProtocol):
+    """Sends each datagram back to where it came from."""
+
+    transport: asyncio.DatagramTransport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self.transport = transport  # type: ignore[assignment]
+
+    def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
+        """Echo one datagram."""
+        self.transport.sendto(data, address)
+
+
 async def echo_stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Serve one connection through asyncio's streams."""
     try:
         while data := await reader.read(READ_SIZE):
             writer.write(data)
+            await writer.drain()
+    except ConnectionError:
+        pass
+    finally:
+        writer.close()
+
+
+async def echo_lines(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Serve one connection: one line in, one line out."""
+    try:
+        while line := await reader.readline():
+            writer.write(line)
             await writer.drain()
     except ConnectionError:
         pass
@@ -54,17 +89,38 @@ async def echo_socket(loop: asyncio.AbstractEventLoop, connection: socket.socket
             pass
 
 
-async def serve_protocol(listener: socket.socket) -> None:
-    """Serve with `create_server` and a protocol."""
+async def serve_protocol(listener: socket.socket, context: ssl.SSLContext | None = None) -> None:
+    """Serve with `create_server` and a protocol, through TLS if there is a context."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Echo, sock=listener, backlog=BACKLOG)
+    server = await loop.create_server(Echo, sock=listener, backlog=BACKLOG, ssl=context)
     await _for_ever(server)
 
 
-async def serve_streams(listener: socket.socket) -> None:
-    """Serve with `asyncio.start_server`."""
-    server = await asyncio.start_server(echo_stream, sock=listener, backlog=BACKLOG)
+async def serve_tls(listener: socket.socket) -> None:
+    """Serve the protocol with the certificate that the harness has made."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_cert_chain(os.environ[settings.CERTIFICATE])
+    await serve_protocol(listener, context)
+
+
+async def serve_streams(
+    listener: socket.socket, serve: Serve = echo_stream, start: Start = asyncio.start_server
+) -> None:
+    """Serve with `asyncio.start_server`, or with the loop's own in its place."""
+    server = await start(serve, sock=listener, backlog=BACKLOG)
     await _for_ever(server)
+
+
+async def serve_native(listener: socket.socket, serve: Serve) -> None:
+    """Serve with the streams that the loop brings: motet's own on motet, the stock ones on the others."""
+    start: Start = asyncio.start_server
+    if type(asyncio.get_running_loop()).__module__.partition(".")[0] == loops.MOTET:
+        try:
+            start = importlib.import_module(loops.MOTET).start_server
+        except AttributeError:
+            raise NotImplementedError("this motet has no streams of its own") from None
+    await serve_streams(listener, serve, start)
 
 
 async def serve_sock(listener: socket.socket) -> None:
@@ -79,6 +135,13 @@ async def serve_sock(listener: socket.socket) -> None:
         task.add_done_callback(serving.discard)
 
 
+async def serve_datagrams(endpoint: socket.socket) -> None:
+    """Serve with `create_datagram_endpoint`."""
+    loop = asyncio.get_running_loop()
+    await loop.create_datagram_endpoint(EchoDatagrams, sock=endpoint)
+    await loop.create_future()
+
+
 async def _for_ever(server: asyncio.AbstractServer) -> None:
     await asyncio.get_running_loop().create_future()
     server.close()
@@ -88,6 +151,10 @@ STYLES: dict[str, Callable[[socket.socket], Awaitable[None]]] = {
     "protocol": serve_protocol,
     "streams": serve_streams,
     "sock": serve_sock,
+    DATAGRAMS: serve_datagrams,
+    "tls": serve_tls,
+    "native-streams": partial(serve_native, serve=echo_stream),
+    "readline": partial(serve_native, serve=echo_lines),
 }
 
 
@@ -108,6 +175,14 @@ if __name__ == "__main__":
         os.sched_setaffinity(0, {arguments.cpu})
     hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
-    listening = socket.create_server(("127.0.0.1", arguments.port), backlog=BACKLOG)
+    if arguments.style == DATAGRAMS:
+        listening = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        listening.bind(("127.0.0.1", arguments.port))
+    else:
+        listening = socket.create_server(("127.0.0.1", arguments.port), backlog=BACKLOG)
     listening.setblocking(False)
-    loops.new_event_loop(arguments.loop).run_until_complete(main(arguments.style, listening))
+    try:
+        loops.new_event_loop(arguments.loop).run_until_complete(main(arguments.style, listening))
+    except NotImplementedError as error:
+        print(f"{error}" or f"{arguments.loop} does not implement it", file=sys.stderr)
+        sys.exit(os.EX_UNAVAILABLE)

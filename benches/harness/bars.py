@@ -5,11 +5,12 @@ import statistics
 from dataclasses import dataclass
 
 from harness import rows
-from harness.loops import MOTET, RIVALS
+from harness.loops import AIOFASTNET, MOTET, RIVALS
 from harness.records import Results
 
 BEST_RIVAL = "best rival"
 AT_LEAST, AT_MOST, BELOW = "≥", "≤", "<"
+MANY = rows.connections(rows.MANY_CONNECTIONS)
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,8 @@ class Bar:
     """A ratio of two figures and its limit.
 
     `times_faster` divides the rival's time by the contender's. `paired` takes the median of the rounds'
-    ratios, for a limit that is narrower than what drifts between rounds.
+    ratios, for a limit that is narrower than what drifts between rounds. `difference` subtracts the figures
+    instead, for a limit that is an amount.
     """
 
     section: str
@@ -29,9 +31,12 @@ class Bar:
     times_faster: bool = False
     paired: bool = False
     contender: str = MOTET
+    difference: bool = False
 
     def __str__(self) -> str:
         names = (self.against, self.contender) if self.times_faster else (self.contender, self.against)
+        if self.difference:
+            return f"{names[0]} - {names[1]} {self.relation} {self.limit:.0f}"
         return f"{names[0]} ÷ {names[1]} {self.relation} {self.limit:.2f}"
 
 
@@ -68,6 +73,35 @@ def _echo() -> list[Bar]:
     return bars
 
 
+def _web() -> list[Bar]:
+    return [Bar(rows.WEB, row, rows.CPU, "uvloop", AT_LEAST, 1.0, times_faster=True) for row in rows.WEB_ROWS]
+
+
+def _own_tasks() -> list[Bar]:
+    return [
+        Bar(rows.NATIVE_TASKS, row, rows.NANOSECONDS, BEST_RIVAL, AT_LEAST, 1.7, times_faster=True)
+        for row in rows.TASK_ROWS
+    ]
+
+
+def _tls() -> list[Bar]:
+    return [
+        Bar(rows.TLS, MANY, rows.CPU, "uvloop", AT_MOST, 0.4),
+        Bar(rows.TLS, MANY, rows.CPU, AIOFASTNET, AT_MOST, 0.4),
+        Bar(rows.TLS_THROUGHPUT, rows.TLS_THROUGHPUT_ROW, rows.MIB_PER_SECOND, BEST_RIVAL, AT_LEAST, 1.0),
+        Bar(rows.TLS_MEMORY, rows.TLS, rows.KIB_PER_CONNECTION, "uvloop", AT_MOST, 0.6),
+        Bar(rows.HANDSHAKES, rows.HANDSHAKES_ROW, rows.REQUESTS_PER_SECOND, BEST_RIVAL, AT_LEAST, 1.0),
+    ]
+
+
+def _start() -> list[Bar]:
+    limits = {rows.IMPORT: 25.0, rows.EMPTY_PROGRAM: 60.0}
+    return [
+        Bar(rows.START, row, rows.MILLISECONDS, rows.PLAIN, AT_MOST, limit, difference=True)
+        for row, limit in limits.items()
+    ]
+
+
 BARS: tuple[Bar, ...] = (
     *_micro(),
     *_echo(),
@@ -79,13 +113,29 @@ BARS: tuple[Bar, ...] = (
     Bar(rows.MEMORY, rows.STREAMS, rows.KIB_PER_CONNECTION, "uvloop", AT_MOST, 0.8),
     Bar(
         rows.WATCHDOG,
-        rows.connections(rows.WATCHDOG_CONNECTIONS),
+        MANY,
         rows.CPU,
         rows.WATCHDOG_OFF,
         AT_MOST,
         1.02,
         paired=True,
         contender=rows.WATCHDOG_ON,
+    ),
+    *_tls(),
+    Bar(rows.NATIVE_STREAMS, MANY, rows.USER, "uvloop", AT_MOST, 0.35),
+    Bar(rows.NATIVE_STREAMS, MANY, rows.CPU, "uvloop", AT_MOST, 0.65),
+    Bar(rows.READLINE, MANY, rows.CPU, "uvloop", AT_LEAST, 1.5, times_faster=True),
+    *_own_tasks(),
+    *_web(),
+    *_start(),
+    Bar(
+        rows.THREADS,
+        MOTET,
+        rows.REQUESTS_PER_SECOND,
+        rows.ONE_LOOP,
+        AT_LEAST,
+        1.7,
+        contender=rows.TWO_LOOPS,
     ),
 )
 
@@ -108,7 +158,8 @@ def _judge(bar: Bar, results: Results) -> Verdict:
         figures = {loop: results.figure(bar.section, bar.row, loop, bar.quantity) for loop in RIVALS}
         known = {loop: figure for loop, figure in figures.items() if figure is not None}
         if known:
-            reference = min(known, key=lambda loop: known[loop])
+            more_is_better = bar.relation == AT_LEAST and not bar.times_faster
+            reference = (max if more_is_better else min)(known, key=lambda loop: known[loop])
             rival = known[reference]
     missing = [name for name, figure in ((bar.contender, own), (reference, rival)) if figure is None]
     if own is None or rival is None:
@@ -116,7 +167,7 @@ def _judge(bar: Bar, results: Results) -> Verdict:
     above, below = (rival, own) if bar.times_faster else (own, rival)
     if not below:
         return Verdict(bar, reference, None, "too small to divide by")
-    ratio = above / below
+    ratio = above - below if bar.difference else above / below
     uncertainty = None
     if bar.paired:
         ratios = results.paired_ratios(bar.section, bar.row, bar.contender, reference)

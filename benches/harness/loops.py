@@ -13,7 +13,9 @@ from typing import cast
 
 MOTET = "motet"
 STOCK = "asyncio"
-RIVALS = (STOCK, "uvloop", "rloop", "zuvloop")
+# Not a loop, but transports of its own for another's: it competes where TLS is measured.
+AIOFASTNET = "aiofastnet"
+RIVALS = (STOCK, "uvloop", "rloop", "zuvloop", AIOFASTNET)
 LOOPS = (*RIVALS, MOTET)
 OLDEST_PYTHON = {"zuvloop": (3, 14)}
 
@@ -22,6 +24,9 @@ def new_event_loop(name: str) -> asyncio.AbstractEventLoop:
     """Make a new event loop of the named kind."""
     if name == STOCK:
         return asyncio.SelectorEventLoop()
+    if name == AIOFASTNET:
+        aiofastnet, uvloop = importlib.import_module(name), importlib.import_module("uvloop")
+        return cast(asyncio.AbstractEventLoop, aiofastnet.patch_loop(uvloop.new_event_loop()))
     return cast(asyncio.AbstractEventLoop, importlib.import_module(name).new_event_loop())
 
 

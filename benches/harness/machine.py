@@ -1,8 +1,10 @@
 """What the figures belong to: the machine, the interpreter and the version of every loop."""
 
+import importlib.metadata
 import os
 import platform
 import shlex
+import ssl
 import sys
 import sysconfig
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from typing import cast
 from harness.processes import MeasurementFailed, run_json
 
 PROBE_LIMIT = 30.0
+WEB_PACKAGES = ("aiohttp", "uvicorn", "httptools")
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,16 @@ def describe() -> dict[str, str]:
         "load at the start": f"{load:.2f} (anything else that runs makes the figures worse)",
         "Python": f"{python}, {platform.python_compiler()}",
         "Python's build flags": _build_flags(),
+        "OpenSSL": ssl.OPENSSL_VERSION,
+        "web servers": ", ".join(_version(name) for name in WEB_PACKAGES),
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return f"{package} {importlib.metadata.version(package)}"
+    except importlib.metadata.PackageNotFoundError:
+        return f"{package} not installed"
 
 
 def _processor() -> str:

@@ -1,4 +1,4 @@
-"""The child processes of a measurement: an echo server, and the load client that drives it."""
+"""The child processes of a measurement: a server, and the load client that drives it."""
 
 import contextlib
 import json
@@ -12,8 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import cast
 
-from harness.rows import FLOOR
-from harness.settings import BENCHES, Settings
+from harness.rows import FLOOR, WEB_ROWS
+from harness.settings import BENCHES, CERTIFICATE, Settings
 
 FLOOR_PROGRAM = BENCHES / "floor" / "target" / "release" / "floor"
 START_LIMIT = 20.0
@@ -25,14 +25,18 @@ class MeasurementFailed(Exception):
     """A server or client did not do its work; the text says how."""
 
 
+class NotAvailable(MeasurementFailed):
+    """Nothing failed: what was to be measured does not exist here; the text says what is missing."""
+
+
 def last_line(text: str) -> str:
     """Return the line of an error output that says what went wrong."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "no error was printed"
 
 
-class EchoServer:
-    """An echo server in a child process, on its own processor, for the time of a `with` block."""
+class Server:
+    """A server in a child process, on its own processor, for the time of a `with` block."""
 
     def __init__(
         self,
@@ -43,7 +47,7 @@ class EchoServer:
     ) -> None:
         program: Sequence[str | Path] = (
             sys.executable,
-            BENCHES / "servers.py",
+            BENCHES / ("web.py" if style in WEB_ROWS else "servers.py"),
             "--loop",
             loop,
             "--style",
@@ -53,9 +57,10 @@ class EchoServer:
             program = (FLOOR_PROGRAM, "serve")
         self._name = f"the {loop} server"
         self._command = (*program, "--cpu", str(settings.server_cpu))
-        self._environment = {**os.environ, **(environment or {})}
+        certificate = {CERTIFICATE: str(settings.certificate)}
+        self._environment = {**os.environ, **certificate, **(environment or {})}
 
-    def __enter__(self) -> "EchoServer":
+    def __enter__(self) -> "Server":
         self._files = contextlib.ExitStack()
         self._errors = self._files.enter_context(tempfile.TemporaryFile())
         self._process = subprocess.Popen(
@@ -76,7 +81,7 @@ class EchoServer:
     ) -> None:
         try:
             if isinstance(error, MeasurementFailed) and (status := self._own_end()) is not None:
-                raise MeasurementFailed(f"{self._ended(status)}; {error}") from error
+                raise self._ended(status, f"; {error}") from error
         finally:
             self._end()
 
@@ -99,17 +104,21 @@ class EchoServer:
             return int(line)
         if not ready:
             raise MeasurementFailed(f"{self._name} did not start within {START_LIMIT:.0f} seconds")
-        raise MeasurementFailed(self._ended(self._process.wait()))
+        raise self._ended(self._process.wait())
 
-    def _ended(self, status: int) -> str:
+    def _ended(self, status: int, consequence: str = "") -> MeasurementFailed:
         self._errors.seek(0)
-        text = self._errors.read().decode(errors="replace")
+        reason = last_line(self._errors.read().decode(errors="replace"))
+        if status == os.EX_UNAVAILABLE:
+            return NotAvailable(reason)
         how = f"was ended by signal {-status}" if status < 0 else f"exited with status {status}"
-        return f"{self._name} {how}: {last_line(text)}"
+        return MeasurementFailed(f"{self._name} {how}: {reason}{consequence}")
 
 
-def run_client(server: EchoServer, connections: int, size: int, settings: Settings) -> dict[str, float]:
-    """Drive a server with the load client and return what it reports."""
+def run_client(
+    server: Server, connections: int, size: int, settings: Settings, *talk: str
+) -> dict[str, float]:
+    """Drive a server with the load client and return what it reports; `talk` are options of the client."""
     load = {
         "--port": server.port,
         "--connections": connections,
@@ -119,7 +128,12 @@ def run_client(server: EchoServer, connections: int, size: int, settings: Settin
         "--cpu": settings.client_cpu,
         "--server-pid": server.pid,
     }
-    command = [str(FLOOR_PROGRAM), "client", *(str(word) for option in load.items() for word in option)]
+    command = [
+        str(FLOOR_PROGRAM),
+        "client",
+        *(str(word) for option in load.items() for word in option),
+        *talk,
+    ]
     return cast(dict[str, float], run_json(command, settings.seconds + settings.warm_up + GRACE))
 
 
@@ -134,5 +148,6 @@ def run_json(command: Sequence[str], limit: float) -> object:
     if done.returncode < 0:
         raise MeasurementFailed(f"it was ended by signal {-done.returncode}: {last_line(done.stderr)}")
     if done.returncode:
-        raise MeasurementFailed(last_line(done.stderr))
+        kind = NotAvailable if done.returncode == os.EX_UNAVAILABLE else MeasurementFailed
+        raise kind(last_line(done.stderr))
     return json.loads(done.stdout)

@@ -11,7 +11,10 @@ MICROSECONDS = 1e6
 
 @dataclass(frozen=True)
 class Record:
-    """One row of one loop in one round: its values, or why there are none."""
+    """One row of one loop in one round: its values, or why there are none.
+
+    `failure` says what went wrong, `missing` that there was nothing to measure.
+    """
 
     section: str
     row: str
@@ -19,6 +22,7 @@ class Record:
     round: int
     values: dict[str, float] = field(default_factory=dict)
     failure: str | None = None
+    missing: str | None = None
 
 
 class Results:
@@ -30,6 +34,14 @@ class Results:
     def failures(self, section: str) -> list[Record]:
         """Return the rounds of a section that failed."""
         return [record for record in self.records if record.section == section and record.failure is not None]
+
+    def missing(self, section: str) -> dict[tuple[str, str], str]:
+        """Return the rows and loops of a section that there was nothing to measure of, and why."""
+        return {
+            (record.row, record.loop): record.missing
+            for record in self.records
+            if record.section == section and record.missing is not None
+        }
 
     def rows(self, section: str) -> list[str]:
         """Return the rows of a section in the order of their first measurement."""
@@ -65,7 +77,7 @@ class Results:
         return {
             record.round: record.values
             for record in self.records
-            if (record.section, record.row, record.loop) == (section, row, loop) and record.failure is None
+            if (record.section, record.row, record.loop) == (section, row, loop) and record.values
         }
 
 

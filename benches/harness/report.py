@@ -24,12 +24,65 @@ TITLES = {
         "Server µs per request, protocol echo, with motet's watchdog on (the default) and off; the ratio is "
         "the median of the rounds' own ratios, with its standard error.",
     ),
+    rows.TLS: (
+        "TLS echo",
+        ECHO_TEXT.format(
+            "`create_server` with a protocol and an `ssl.SSLContext`, TLS 1.3 with AES-256-GCM,"
+        ),
+    ),
+    rows.TLS_THROUGHPUT: (
+        "TLS throughput",
+        f"MiB per second echoed through TLS (one direction), {rows.THROUGHPUT_CONNECTIONS} connections.",
+    ),
+    rows.TLS_MEMORY: (
+        "Idle TLS connections",
+        "KiB of the server's resident memory per connection that has carried some messages.",
+    ),
+    rows.HANDSHAKES: (
+        "TLS handshakes",
+        "Connect, a full handshake (ECDSA P-256, X25519), close; each counts as one request, done once the "
+        "server has closed the connection too.",
+    ),
+    rows.NATIVE_STREAMS: (
+        "Native streams echo",
+        ECHO_TEXT.format("`motet.start_server`, and the stock streams on the other loops,"),
+    ),
+    rows.READLINE: (
+        "Lines",
+        "One line of 1 KiB in, one out, by `readline()`, over the same streams; the ratio is that of the "
+        "requests per second of processor time.",
+    ),
+    rows.NATIVE_TASKS: (
+        "Own task",
+        "Nanoseconds per operation; motet with `motet.task_factory`, the other loops with the stock task.",
+    ),
+    rows.WEB: (
+        "Web servers",
+        f"Hello-world over {rows.MANY_CONNECTIONS} connections that are kept alive; processor time of the "
+        "server per request; the ratio is that of the requests per second of processor time.",
+    ),
+    rows.START: ("Start", "Milliseconds from the start of a process to its end."),
+    rows.DATAGRAMS: (
+        "Datagrams",
+        "`create_datagram_endpoint`, datagrams of 1 KiB; 64 clients with one under way each, and one client "
+        "that sends 64 at a time; processor time of the server per datagram. No bar.",
+    ),
+    rows.THREADS: (
+        "Loops in threads",
+        "Messages of 1 KiB echoed per second on one loop and on two, each in a thread and on a processor of "
+        "its own, with both ends of its connections.",
+    ),
 }
 QUANTITIES = {
     rows.MICRO: rows.NANOSECONDS,
     rows.THROUGHPUT: rows.MIB_PER_SECOND,
     rows.MEMORY: rows.KIB_PER_CONNECTION,
     rows.WATCHDOG: rows.CPU,
+    rows.TLS_THROUGHPUT: rows.MIB_PER_SECOND,
+    rows.TLS_MEMORY: rows.KIB_PER_CONNECTION,
+    rows.NATIVE_TASKS: rows.NANOSECONDS,
+    rows.START: rows.MILLISECONDS,
+    rows.THREADS: rows.REQUESTS_PER_SECOND,
 }
 ECHO_COLUMNS = {
     "user µs": rows.USER,
@@ -39,14 +92,16 @@ ECHO_COLUMNS = {
     "p50 µs": rows.P50,
     "p99 µs": rows.P99,
 }
-WHAT = {rows.USER: ", user", rows.CPU: ", together"}
+WHAT = {rows.USER: ", user", rows.CPU: ", together", rows.REQUESTS_PER_SECOND: ", requests/s"}
+# A client that is busier may be what limits a rate.
+BUSY = 0.95
 METHOD = """\
 The rounds of all loops are interleaved in one run, each server and its client on cores of their own where
 there are two; only ratios within one run mean anything. Figures are medians of the rounds. Processor time
 is read by the client from the server's process clock around the measured interval; its split into user
 and system, which the kernel samples at its timer tick, is taken from all rounds together. `floor` is a
 bare Rust server over epoll: what the kernel alone costs. Every echoed byte is compared. A star marks a
-figure of which some rounds failed."""
+figure of which some rounds failed, a dash what is not available."""
 
 
 def report(
@@ -74,11 +129,33 @@ def _section(section: str, results: Results) -> list[str]:
     if not results.rows(section):
         return [*parts, "Not measured: no loop that it is about is available."]
     parts += _echo(section, results) if section in rows.ECHO_SECTIONS else [_matrix(section, results)]
-    failed = [
+    notes = _missing(section, results)
+    notes += [
+        f"- the client was busy for {busy:.0%} of the time: {row}, {loop}"
+        for row in results.rows(section)
+        for loop in results.loops(section)
+        if section in rows.RATE_SECTIONS
+        and (busy := results.figure(section, row, loop, rows.CLIENT_BUSY) or 0.0) > BUSY
+    ]
+    notes += [
         f"- failed: {one.row}, {one.loop}, round {one.round + 1}: {one.failure}"
         for one in results.failures(section)
     ]
-    return [*parts, "\n".join(failed)] if failed else parts
+    return [*parts, "\n".join(notes)] if notes else parts
+
+
+def _missing(section: str, results: Results) -> list[str]:
+    """One line per reason, with the rows that it is about if they are not all."""
+    missing = results.missing(section)
+    lines = []
+    for reason in dict.fromkeys(missing.values()):
+        about = [key for key, other in missing.items() if other == reason]
+        affected = list(dict.fromkeys(row for row, _ in about))
+        names = [*dict.fromkeys(loop for _, loop in about)]
+        if affected != results.rows(section):
+            names.append(f"at {', '.join(affected)}")
+        lines.append(f"- not available: {', '.join(names)}: {reason}")
+    return lines
 
 
 def _matrix(section: str, results: Results) -> str:
@@ -88,7 +165,8 @@ def _matrix(section: str, results: Results) -> str:
     lines = []
     for row in results.rows(section):
         cells = [_cell(results, section, row, loop, QUANTITIES[section]) for loop in contenders]
-        lines.append((row, *cells, *_judgement(verdicts[row])))
+        judgement = _judgement(verdicts[row]) if row in verdicts else ("", "", "")
+        lines.append((row, *cells, *judgement))
     return table(("", *contenders, "ratio", "to reach", "outcome"), lines)
 
 
@@ -104,7 +182,7 @@ def _echo(section: str, results: Results) -> list[str]:
         for verdict in bars.judge(results, section)
     ]
     measured = table(("", "loop", *ECHO_COLUMNS), lines, text_columns=2)
-    return [measured, table(("", "ratio", "to reach", "outcome"), judged)]
+    return [measured, table(("", "ratio", "to reach", "outcome"), judged)] if judged else [measured]
 
 
 def _judgement(verdict: bars.Verdict) -> tuple[str, str, str]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BENCHES = Path(__file__).resolve().parent.parent
+# The environment variable that tells TLS servers the file of their certificate and key.
+CERTIFICATE = "MOTET_BENCH_CERTIFICATE"
 
 
 @dataclass(frozen=True)
@@ -17,8 +19,10 @@ class Settings:
     seconds: float
     micro_seconds: float
     idle_connections: int
+    idle_tls_connections: int
     server_cpu: int
     client_cpu: int
+    certificate: Path
 
     @property
     def warm_up(self) -> float:

@@ -1,11 +1,13 @@
-"""What a run needs before it can measure: the rivals at their pinned versions, and the floor, built."""
+"""What a run needs before it can measure: pinned rivals, the floor built, a certificate."""
 
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
+from harness import rows
 from harness.loops import MOTET, STOCK
-from harness.processes import last_line
+from harness.processes import FLOOR_PROGRAM, last_line
 from harness.settings import BENCHES
 
 
@@ -13,11 +15,12 @@ class SetupFailed(Exception):
     """Something that the run needs cannot be had; the text says what, and what to do."""
 
 
-def install_rivals(loops: tuple[str, ...]) -> None:
-    """Install the pinned rivals into this interpreter's virtual environment, if any of them is wanted."""
-    if not set(loops) - {STOCK, MOTET}:
+def install_rivals(loops: tuple[str, ...], sections: tuple[str, ...]) -> None:
+    """Install the pinned rivals and web servers into this virtual environment, if any of them is wanted."""
+    if not set(loops) - {STOCK, MOTET} and rows.WEB not in sections:
         return
-    remedy = f"or run without them: --loops {STOCK},{MOTET}"
+    without = ",".join(section for section in sections if section != rows.WEB) or rows.MICRO
+    remedy = f"or run without them: --loops {STOCK},{MOTET} --rows {without}"
     if sys.prefix == sys.base_prefix:
         raise SetupFailed(
             f"the rivals are installed into virtual environments only; run 'make bench', {remedy}"
@@ -51,3 +54,12 @@ def build_floor() -> None:
         errors = [line for line in done.stderr.splitlines() if line.startswith("error")]
         reason = errors[0] if errors else last_line(done.stderr)
         raise SetupFailed(f"cannot build benches/floor: {reason}; 'cargo build' in benches/floor tells more")
+
+
+def make_certificate(folder: Path) -> Path:
+    """Make the certificate of the TLS servers, in a folder of the run's own."""
+    path = folder / "certificate.pem"
+    done = subprocess.run([FLOOR_PROGRAM, "certificate", path], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SetupFailed(last_line(done.stderr))
+    return path

@@ -1,98 +1,56 @@
-//! One connection of the load client: a message goes out, its echo comes back and is compared byte by byte.
+//! One connection of the load client: a request goes out, its answer comes back and is compared byte by byte.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
-
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// Messages start at different places of the pattern, so that an echo of another connection or request is noticed.
-const STARTS: usize = 4093;
-
-/// The bytes that all messages are cut from: long enough for the latest start.
-pub fn pattern(size: usize) -> Vec<u8> {
-    let mut state: u32 = 0x2545_f491;
-    let next = || {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        (state >> 24) as u8
-    };
-    std::iter::repeat_with(next).take(size + STARTS).collect()
-}
+use crate::driver::Progress;
+use crate::script::{Answer, Script};
+use crate::wire::{Received, Wire};
 
 pub struct Connection {
-    pub stream: TcpStream,
-    pub started: Instant,
-    pub idle: bool,
-    start: usize,
+    pub wire: Wire,
+    idle: bool,
+    place: usize,
     sent: usize,
-    received: usize,
-}
-
-pub enum Progress {
-    /// The echo is complete.
-    Answered,
-    /// The rest of the echo is awaited; `unsent` says whether the socket must also be watched for writing.
-    Waiting { unsent: bool },
+    answer: Answer,
 }
 
 impl Connection {
-    pub fn open(port: u16, number: usize) -> std::io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)), CONNECT_LIMIT)?;
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
-        Ok(Self { stream, started: Instant::now(), idle: true, start: number * 131 % STARTS, sent: 0, received: 0 })
+    pub fn new(wire: Wire, place: usize) -> Self {
+        Self { wire, idle: true, place, sent: 0, answer: Answer::default() }
     }
 
-    /// Begins the next request.
-    pub fn begin(&mut self, pattern: &[u8], size: usize, now: Instant) -> Result<Progress, String> {
-        self.start = (self.start + 17) % STARTS;
+    /// Begins the next request and says whether some of it is unsent.
+    pub fn begin(&mut self, script: &Script) -> Result<bool, String> {
+        self.place = script.next(self.place);
         self.sent = 0;
-        self.received = 0;
-        self.started = now;
+        self.answer.clear();
         self.idle = false;
-        self.send(pattern, size)?;
-        Ok(Progress::Waiting { unsent: self.sent < size })
+        self.send(script)
     }
 
     /// Reads what is there, writes what is left.
-    pub fn turn(&mut self, pattern: &[u8], size: usize, buffer: &mut [u8]) -> Result<Progress, String> {
-        match self.stream.read(buffer) {
-            Ok(0) => return Err(format!("the server closed a connection after {} bytes of an echo", self.received)),
-            Ok(count) => self.check(pattern, size, &buffer[..count])?,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => return Err(format!("reading an echo failed: {error}")),
+    pub fn turn(&mut self, script: &Script, buffer: &mut [u8]) -> Result<Progress, String> {
+        let Self { wire, idle, place, answer, .. } = self;
+        let received = wire.receive(buffer, |bytes| match *idle {
+            true => Err("bytes came back that nothing was sent for".to_owned()),
+            false => script.check(*place, answer, bytes),
+        })?;
+        if let Received::End = received {
+            return Err("the server closed a connection before an answer was complete".to_owned());
         }
-        if self.received == size {
+        if self.answer.complete {
             self.idle = true;
             return Ok(Progress::Answered);
         }
-        if self.sent < size {
-            self.send(pattern, size)?;
-        }
-        Ok(Progress::Waiting { unsent: self.sent < size })
+        let unsent = self.send(script)?;
+        Ok(Progress::Waiting { unsent })
     }
 
-    fn check(&mut self, pattern: &[u8], size: usize, echo: &[u8]) -> Result<(), String> {
-        if self.idle || self.received + echo.len() > size {
-            return Err(format!("more than {size} bytes came back for a message of {size} bytes"));
+    fn send(&mut self, script: &Script) -> Result<bool, String> {
+        let rest = &script.request(self.place)[self.sent..];
+        if rest.is_empty() {
+            self.wire.flush()?;
+        } else {
+            self.sent += self.wire.send(rest)?;
         }
-        let begin = self.start + self.received;
-        let expected = &pattern[begin..begin + echo.len()];
-        if echo != expected {
-            let wrong = echo.iter().zip(expected).take_while(|(left, right)| left == right).count();
-            return Err(format!("byte {} of an echo differs from what was sent", self.received + wrong));
-        }
-        self.received += echo.len();
-        Ok(())
-    }
-
-    fn send(&mut self, pattern: &[u8], size: usize) -> Result<(), String> {
-        match self.stream.write(&pattern[self.start + self.sent..self.start + size]) {
-            Ok(count) => self.sent += count,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => return Err(format!("sending failed: {error}")),
-        }
-        Ok(())
+        Ok(self.sent < script.request(self.place).len() || self.wire.pending())
     }
 }

@@ -1,11 +1,22 @@
 //! The kernel's floor for motet's benchmarks: an echo server that does nothing but the system calls, and the load
 //! client that drives every echo server, so that neither end of a comparison is limited by Python.
 
+mod buffer;
+mod certificate;
 mod client;
 mod connection;
+mod datagrams;
+mod driver;
+mod handshakes;
 mod options;
+mod page;
+mod ping_pong;
+mod report;
+mod script;
 mod server;
+mod tls;
 mod usage;
+mod wire;
 
 use std::process::ExitCode;
 
@@ -21,6 +32,7 @@ fn main() -> ExitCode {
         Ok(Command::Client(load)) => {
             options::prepare_process(load.cpu).and_then(|()| client::run(&load)).map(|report| println!("{report}"))
         }
+        Ok(Command::Certificate(path)) => certificate::write(&path),
         Err(message) => Err(message),
     };
     match outcome {

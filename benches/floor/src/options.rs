@@ -1,5 +1,6 @@
 //! The command line, and what both commands set for their process: its processor and its descriptor limit.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -10,7 +11,10 @@ pub const HELP: &str = "\
 floor serve  [--port P] [--cpu C]
     echo server; prints the port it listens on, then serves until it is killed
 floor client --port P --connections N --size S --seconds T [--warm-up T] [--cpu C] [--server-pid PID]
+             [--tls] [--lines | --http BODY | --handshakes | --datagrams B]
     load client: N connections in ping-pong, messages of S bytes, every echoed byte checked; prints one JSON line
+floor certificate FILE
+    writes a new private key and a certificate of it for localhost
 
   --port P         TCP port on 127.0.0.1 (serve: 0, the default, lets the kernel choose)
   --connections N  connections, each with one request under way at any time
@@ -18,12 +22,18 @@ floor client --port P --connections N --size S --seconds T [--warm-up T] [--cpu 
   --seconds T      how long to measure, after the warm-up
   --warm-up T      how long to run before measuring (default 0.3)
   --cpu C          run on processor C only
-  --server-pid PID also report the processor time that this process used in the measured interval";
+  --server-pid PID also report the processor time that this process used in the measured interval
+  --tls            talk through TLS 1.3; the server's certificate is not verified
+  --lines          messages are lines: a newline at the end and nowhere else
+  --http BODY      instead of messages, GET / over HTTP/1.1; each answer must have this body
+  --handshakes     instead of messages, connect, a full TLS handshake, close; N at a time
+  --datagrams B    messages are UDP datagrams; a request is a batch of B of them";
 
 pub enum Command {
     Help,
     Serve(Serve),
     Client(Load),
+    Certificate(PathBuf),
 }
 
 #[derive(Default)]
@@ -40,6 +50,17 @@ pub struct Load {
     pub warm_up: Duration,
     pub cpu: Option<usize>,
     pub server_pid: Option<i32>,
+    pub tls: bool,
+    pub talk: Talk,
+}
+
+/// What the connections carry.
+pub enum Talk {
+    Echo,
+    Lines,
+    Page(String),
+    Handshakes,
+    Datagrams { batch: usize },
 }
 
 pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command, String> {
@@ -53,33 +74,46 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command, Str
         warm_up: Duration::from_millis(300),
         cpu: None,
         server_pid: None,
+        tls: false,
+        talk: Talk::Echo,
     };
     while let Some(option) = arguments.next() {
-        if option == "--help" || option == "-h" {
-            return Ok(Command::Help);
-        }
-        let value = arguments.next().ok_or_else(|| format!("{option} needs a value; see floor --help"))?;
+        let mut value = || arguments.next().ok_or_else(|| format!("{option} needs a value; see floor --help"));
         match (command.as_str(), option.as_str()) {
-            ("serve", "--port") => serve.port = number(&option, &value)?,
-            ("serve", "--cpu") => serve.cpu = Some(number(&option, &value)?),
-            ("client", "--port") => load.port = number(&option, &value)?,
-            ("client", "--connections") => load.connections = number(&option, &value)?,
-            ("client", "--size") => load.size = number(&option, &value)?,
-            ("client", "--seconds") => load.measured = seconds(&option, &value)?,
-            ("client", "--warm-up") => load.warm_up = seconds(&option, &value)?,
-            ("client", "--cpu") => load.cpu = Some(number(&option, &value)?),
-            ("client", "--server-pid") => load.server_pid = Some(number(&option, &value)?),
+            (_, "--help" | "-h") => return Ok(Command::Help),
+            ("serve", "--port") => serve.port = number(&option, &value()?)?,
+            ("serve", "--cpu") => serve.cpu = Some(number(&option, &value()?)?),
+            ("client", "--port") => load.port = number(&option, &value()?)?,
+            ("client", "--connections") => load.connections = number(&option, &value()?)?,
+            ("client", "--size") => load.size = number(&option, &value()?)?,
+            ("client", "--seconds") => load.measured = seconds(&option, &value()?)?,
+            ("client", "--warm-up") => load.warm_up = seconds(&option, &value()?)?,
+            ("client", "--cpu") => load.cpu = Some(number(&option, &value()?)?),
+            ("client", "--server-pid") => load.server_pid = Some(number(&option, &value()?)?),
+            ("client", "--tls") => load.tls = true,
+            ("client", "--lines") => load.talk = Talk::Lines,
+            ("client", "--http") => load.talk = Talk::Page(value()?),
+            ("client", "--handshakes") => load.talk = Talk::Handshakes,
+            ("client", "--datagrams") => load.talk = Talk::Datagrams { batch: number(&option, &value()?)? },
+            ("certificate", file) if !file.starts_with('-') => return Ok(Command::Certificate(file.into())),
             _ => return Err(format!("{command} has no option {option}; see floor --help")),
         }
     }
     match command.as_str() {
         "serve" => Ok(Command::Serve(serve)),
-        "client" if load.port == 0 || load.connections == 0 || load.size == 0 || load.measured.is_zero() => {
-            Err("client needs --port, --connections, --size and --seconds, all above zero".to_owned())
+        "client" if load.port == 0 || load.connections == 0 || load.measured.is_zero() => {
+            Err("client needs --port, --connections and --seconds, all above zero".to_owned())
+        }
+        "client" if load.size == 0 && !matches!(load.talk, Talk::Page(_) | Talk::Handshakes) => {
+            Err("client needs --size, above zero".to_owned())
+        }
+        "client" if matches!(load.talk, Talk::Datagrams { batch: 0 }) => {
+            Err("client needs batches of at least one datagram".to_owned())
         }
         "client" => Ok(Command::Client(load)),
+        "certificate" => Err("certificate needs the file to write".to_owned()),
         "" | "help" | "--help" | "-h" => Ok(Command::Help),
-        other => Err(format!("no command {other:?}; there are serve and client")),
+        other => Err(format!("no command {other:?}; there are serve, client and certificate")),
     }
 }
 

@@ -1,0 +1,1 @@
+"""The empty program: what running it takes is what starting takes."""
