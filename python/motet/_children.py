@@ -39,6 +39,9 @@ class Child:
             # A system without pidfds, or without any more of them.
             self.forget()
             self._wait_in_thread()
+        except BaseException:
+            self.forget()
+            raise
 
     def _wait_in_thread(self) -> None:
         name = f"motet waits for process {self._process.pid}"
