@@ -230,3 +230,25 @@ def test_handlers_of_real_time_signals_are_left_alone(run_program: RunProgram) -
         print(sorted(handled) == signals)
     """)
     assert (ended.stdout, ended.stderr) == ("True\n", "")
+
+
+def test_a_function_that_is_over_and_frees_much_is_no_danger(run_program: RunProgram) -> None:
+    """The innermost frame is then the interpreter's own, without code."""
+    ended = run_program("""
+        import asyncio, motet
+
+        async def hold_much():
+            kept = [float(number) for number in range(4_000_000)]
+            await asyncio.sleep(0)
+
+        async def main():
+            for _ in range(4):
+                await asyncio.create_task(hold_much())
+
+        loop = motet.new_event_loop()
+        loop.blocked_threshold = 0.01
+        loop.run_until_complete(main())
+        loop.close()
+        print(len(loop.statistics()["blocked"]) > 0)
+    """)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "True\n", "")

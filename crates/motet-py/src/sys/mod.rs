@@ -39,6 +39,27 @@ pub fn signal_is_free(signal: i32) -> bool {
     }
 }
 
+/// Puts a handler into the place of a signal's handler, with the same flags, and leaves the address of that one in `former`.
+///
+/// # Safety
+/// `handler` is fit for a signal, and of the kind that the former is (without `SA_SIGINFO`).
+#[cfg(all(Py_3_13, not(Py_3_14)))]
+pub unsafe fn put_handler_before(
+    signal: i32,
+    handler: extern "C" fn(libc::c_int),
+    former: &std::sync::atomic::AtomicUsize,
+) {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: asks for the action and sets it again with the other handler, on the caller's word.
+    unsafe {
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr());
+        let action = action.assume_init_mut();
+        former.store(action.sa_sigaction, std::sync::atomic::Ordering::Release);
+        action.sa_sigaction = handler as *const () as usize;
+        libc::sigaction(signal, action, std::ptr::null_mut());
+    }
+}
+
 /// Runs `spawn` with all signals blocked, so that a thread made in it never takes one that is meant for the program.
 pub fn with_signals_blocked<R>(spawn: impl FnOnce() -> R) -> R {
     // SAFETY: both sets are initialised by the calls that fill them; the mask of this thread is restored below.

@@ -11,7 +11,10 @@
 //! - `records.rs`: what one loop publishes and what is known of its blocks.
 //! - `thread.rs`: the watching thread.
 //! - `stack.rs`: reads what `faulthandler` has written.
+//! - `entry_frame.rs`: what `faulthandler` of CPython 3.13 must not look at.
 
+#[cfg(all(Py_3_13, not(Py_3_14)))]
+mod entry_frame;
 mod records;
 mod stack;
 mod thread;

@@ -84,6 +84,8 @@ fn create(py: Python<'_>) -> PyResult<&'static Dog> {
     keywords.set_item("all_threads", false)?;
     keywords.set_item("chain", false)?;
     py.import("faulthandler")?.call_method("register", (signal,), Some(&keywords))?;
+    #[cfg(all(Py_3_13, not(Py_3_14)))]
+    super::entry_frame::install(py, signal)?;
     let dog = Dog {
         process: std::process::id(),
         signal,
