@@ -97,7 +97,7 @@ class AsyncBinaryFile(AsyncFile[bytes]):
                 await self._begin_reading()
                 await self._carry_out(self._open_raw().read_rest(), self._keep_ahead)
                 return self._take(len(self._ahead))
-        if not self._has_at_once(size):
+        if not 0 < size <= self._available() or not self._is_quiet():
             async with self._turn:
                 await self._begin_reading()
                 while self._available() < size and await self._fetch(size - self._available()):
@@ -143,32 +143,32 @@ class AsyncBinaryFile(AsyncFile[bytes]):
 
     async def readline(self, size: int | None = -1, /) -> bytes:
         """Reads a line with its end, at most `size` bytes; nothing at the file's end."""
-        limit = -1 if size is None else size
-        found = -1 if self._turn.locked() or self._under_way else self._line_end(self._at)
-        if found < 0 or self._raw is None:
-            async with self._turn:
-                await self._begin_reading()
-                looked = 0
-                while True:
-                    found = self._line_end(self._at + looked)
-                    looked = self._available()
-                    # To ask for as much as there is keeps long lines from being copied over and over.
-                    wanted = looked if looked and self._buffer_size else 1
-                    if found >= 0 or 0 <= limit <= looked or not await self._fetch(wanted):
-                        break
-        length = found - self._at if found >= 0 else self._available()
-        return self._take(length if limit < 0 else min(length, limit))
+        return await self._read_lines(0, -1 if size is None else size)
 
     async def readlines(self, hint: int | None = -1, /) -> list[bytes]:
-        """Reads the lines that are left; with a `hint`, no more once they are that long together."""
-        lines: list[bytes] = []
-        total = 0
-        while line := await self.readline():
-            lines.append(line)
-            total += len(line)
-            if hint is not None and 0 < hint <= total:
-                break
-        return lines
+        """Reads the lines that are left; with a `hint`, no more once they are longer together."""
+        if hint is None or hint <= 0:
+            return io.BytesIO(await self.read()).readlines()
+        return io.BytesIO(await self._read_lines(hint, -1)).readlines()
+
+    async def _read_lines(self, least: int, most: int) -> bytes:
+        """Reads to the end of the line that goes on behind the first `least` bytes."""
+        found = self._line_end(least) if self._is_quiet() and self._raw is not None else -1
+        if found < 0:
+            async with self._turn:
+                await self._begin_reading()
+                looked = least
+                while True:
+                    found = self._line_end(looked)
+                    looked = max(least, self._available())
+                    # To ask for as much as there is keeps long lines from being copied over and over.
+                    if found >= 0 or 0 <= most <= looked or not await self._fetch(looked or BUFFER_SIZE):
+                        break
+        length = found if found >= 0 else self._available()
+        data = self._take(length if most < 0 else min(length, most))
+        if not self._buffer_size and self._available() and self.seekable():
+            self._step_back()
+        return data
 
     async def write(self, data: "ReadableBuffer", /) -> int:
         """Writes, and returns how many bytes.
@@ -182,7 +182,7 @@ class AsyncBinaryFile(AsyncFile[bytes]):
         if not self._buffer_size:
             return await self._write_unbuffered(data)
         room = self._buffer_size - self._behind_size
-        if len(data) <= room and self._is_writing():
+        if len(data) <= room and not self._available() and self._is_quiet():
             self._append(data)
             return len(data)
         async with self._turn:
@@ -265,6 +265,7 @@ class AsyncBinaryFile(AsyncFile[bytes]):
             rest = memoryview(b"".join(self._behind))
             while rest:
                 rest = rest[os.write(self._raw.fileno(), rest) :]
+            self._raw.abandon()
 
     def _open_raw(self) -> RawFile:
         if self._raw is None:
@@ -294,17 +295,14 @@ class AsyncBinaryFile(AsyncFile[bytes]):
     def _available(self) -> int:
         return len(self._ahead) - self._at
 
-    def _has_at_once(self, size: int) -> bool:
-        """Whether so much can be taken without waiting for a turn."""
-        return self._available() >= size > 0 and not self._turn.locked() and self._under_way is None
-
-    def _is_writing(self) -> bool:
-        """Whether data can be put into the buffer without waiting for a turn."""
-        return not self._available() and not self._turn.locked() and self._under_way is None
+    def _is_quiet(self) -> bool:
+        """Whether a call that needs no request need not wait for its turn."""
+        return self._under_way is None and not self._turn.locked()
 
     def _line_end(self, start: int) -> int:
-        """Where the line that is ahead ends; -1 if that is not known yet."""
-        return self._ahead.find(b"\n", start) + 1 or -1
+        """How much is ahead up to the first line's end from `start` on; -1 if that is not known yet."""
+        end = self._ahead.find(b"\n", self._at + start)
+        return -1 if end < 0 else end + 1 - self._at
 
     def _take(self, size: int) -> bytes:
         """Takes what was read ahead. No wait lies between this and the look at what there is."""

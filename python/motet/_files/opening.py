@@ -96,6 +96,8 @@ def open_file(
     """
     given = (buffering, encoding, errors, newline)
     named = not isinstance(file, int)
+    if not isinstance(file, int):
+        file = os.fspath(file)
     _check(file if named else ".", mode, given, closefd or not named)
     opening: Coroutine[Any, Any, AsyncFile[Any]]
     if "b" in mode:

@@ -24,6 +24,7 @@ class RawFile(Protocol):
     def truncate(self, size: int) -> asyncio.Future[int]: ...
     def sync(self) -> asyncio.Future[int]: ...
     def close(self) -> asyncio.Future[int]: ...
+    def abandon(self) -> None: ...
 
 
 class CoreFile:
@@ -53,6 +54,9 @@ class CoreFile:
 
     def close(self) -> asyncio.Future[int]:
         return self._file.close(self._loop)
+
+    def abandon(self) -> None:
+        """It closes itself when it goes."""
 
 
 class ThreadFile:
@@ -93,6 +97,9 @@ class ThreadFile:
     def close(self) -> asyncio.Future[Any]:
         return self._loop.run_in_executor(None, self._file.close)
 
+    def abandon(self) -> None:
+        self._file.close()
+
 
 async def discarding(request: asyncio.Future[T], discard: Callable[[T], object]) -> T:
     """Waits for what a thread opens; closes that if the caller is cancelled meanwhile."""
@@ -116,6 +123,8 @@ async def open_raw(
         request = loop.run_in_executor(None, io.FileIO, file, mode, closefd, opener)
         return ThreadFile(loop, await discarding(request, io.FileIO.close))
     if isinstance(file, int):
+        if file < 0:
+            raise ValueError("negative file descriptor")
         opened = _motet.File(file, closefd)
     elif opener is not None:
         opening = loop.run_in_executor(None, opener, file, flags | os.O_CLOEXEC)

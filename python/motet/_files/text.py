@@ -107,8 +107,8 @@ class AsyncTextFile(AsyncFile[str]):
         return self._lines.popleft()
 
     async def readlines(self, hint: int | None = -1, /) -> list[str]:
-        """Reads the lines that are left; with a `hint`, no more once they are that long together."""
-        return await self._call(lambda: self._file.readlines(-1 if hint is None else hint), reads=True)
+        """Reads the lines that are left; with a `hint`, no more once they are longer together."""
+        return await self._call(lambda: self._read_lines(-1 if hint is None else hint), reads=True)
 
     async def write(self, text: str, /) -> int:
         """Writes, and returns how many characters. They may lie in a buffer until `flush()` or `close()`."""
@@ -194,17 +194,23 @@ class AsyncTextFile(AsyncFile[str]):
     def _position(self) -> int | None:
         return self._file.tell() if self._file.seekable() else None
 
+    def _read_lines(self, hint: int) -> list[str]:
+        """In a thread: the file's `readlines`, which would make its position unknown."""
+        lines: list[str] = []
+        size = 0
+        while (hint <= 0 or size <= hint) and (line := self._file.readline()):
+            lines.append(line)
+            size += len(line)
+        return lines
+
     def _read_batch(self) -> tuple[int | None, list[str]]:
         """In a thread: reads lines, only one where there is no going back."""
         self._go_back()
         start = self._position()
-        batch = BATCH if self._in_batches and start is not None else 1
-        lines: list[str] = []
-        size = 0
-        while size < batch and (line := self._file.readline()):
-            lines.append(line)
-            size += len(line)
-        return start, lines
+        if not self._in_batches or start is None:
+            line = self._file.readline()
+            return start, [line] if line else []
+        return start, self._read_lines(BATCH)
 
     def _keep_lines(self, batch: tuple[int | None, list[str]], _waited_for: bool) -> None:
         self._start, lines = batch

@@ -69,7 +69,7 @@ class AsyncFile(ABC, Generic[AnyStr]):
 
     @abstractmethod
     async def readlines(self, hint: int | None = -1, /) -> list[AnyStr]:
-        """Reads the lines that are left; with a `hint`, no more once they are that long together."""
+        """Reads the lines that are left; with a `hint`, no more once they are longer together."""
 
     @abstractmethod
     async def seek(self, offset: int, whence: int = 0, /) -> int:
