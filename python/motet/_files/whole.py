@@ -20,7 +20,7 @@ async def read_bytes(path: "StrOrBytesPath") -> bytes:
     """What is in a file."""
     loop = asyncio.get_running_loop()
     if isinstance(loop, EventLoop):
-        sys.audit("open", path, "rb", _READ)
+        sys.audit("open", path, "r", _READ)
         return await _motet._read_file(loop, path)
     return await loop.run_in_executor(None, _read, os.fspath(path))
 
@@ -34,7 +34,7 @@ async def write_bytes(path: "StrOrBytesPath", data: "ReadableBuffer") -> int:
         data = bytes(memoryview(data))
     loop = asyncio.get_running_loop()
     if isinstance(loop, EventLoop):
-        sys.audit("open", path, "wb", _WRITE)
+        sys.audit("open", path, "w", _WRITE)
         return await _motet._write_file(loop, path, data)
     return await loop.run_in_executor(None, _write, os.fspath(path), data)
 
