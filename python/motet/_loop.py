@@ -120,8 +120,8 @@ class EventLoop(  # type: ignore[misc]
 
         Counts: `turns` (rounds of callbacks), `polls`, `callbacks`, `timers_fired`, `tasks_started`,
         `connections_opened`, `connections_accepted`, `bytes_received`, `bytes_sent`, and what waits now:
-        `callbacks_ready`, `timers_pending`, `descriptors`. `files`: by which means this loop uses files, if it
-        has used any: "io_uring" or "threads". Seconds: `busy_seconds` and `idle_seconds`
+        `callbacks_ready`, `timers_pending`, `descriptors`. `files`: by which means this loop uses files,
+        "io_uring" or "threads", if it has used any. Seconds: `busy_seconds` and `idle_seconds`
         (outside and inside waits), `lag` (`p50`, `p99`, `max`, `count` of the busy stretches between two
         polls: how long an event may have waited). `blocked`: the places where one callback held the loop for
         longer than `blocked_threshold`, longest first, each with `function`, `file`, `line`, `seconds`,

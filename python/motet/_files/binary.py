@@ -246,6 +246,14 @@ class AsyncBinaryFile(AsyncFile[bytes]):
             await self._carry_out(raw.truncate(size), _nothing)
             return size
 
+    def _close_at_once(self) -> asyncio.Future[int] | None:
+        if self._behind_size or not self._is_quiet():
+            return None
+        raw = self._open_raw()
+        self._raw = None
+        self._ahead, self._at = b"", 0
+        return raw.close()
+
     async def _close(self) -> None:
         async with self._turn:
             await self._settle()

@@ -1,6 +1,7 @@
 """`motet.open`: the arguments of the built-in `open`, checked at the call."""
 
 import asyncio
+import functools
 import io
 import os
 from collections.abc import Awaitable, Coroutine, Generator
@@ -94,16 +95,22 @@ def open_file(
     `await` it, or use it in `async with`. Wrong arguments are refused at the call, in the built-in's words;
     what goes wrong in opening is raised where it is awaited.
     """
-    given = (buffering, encoding, errors, newline)
-    named = not isinstance(file, int)
     if not isinstance(file, int):
         file = os.fspath(file)
-    _check(file if named else ".", mode, given, closefd or not named)
+        if b"\0" in os.fsencode(file):
+            raise ValueError("embedded null byte")
+    binary = isinstance(mode, str) and "b" in mode
+    if not binary:
+        encoding = io.text_encoding(encoding)
+    words = (mode, buffering, encoding, errors, newline, closefd or isinstance(file, int))
+    # What has a warning is looked at each time, and what cannot be compared is wrong.
+    known = all(isinstance(word, str | int | None) for word in words) and buffering != 1
+    (_check if known else _check.__wrapped__)(*words)
     opening: Coroutine[Any, Any, AsyncFile[Any]]
-    if "b" in mode:
+    if binary:
         opening = _open_binary(file, mode, buffering, closefd, opener)
     else:
-        opening = _open_text(file, mode, (buffering, io.text_encoding(encoding), *given[2:]), closefd, opener)
+        opening = _open_text(file, mode, (buffering, encoding, errors, newline), closefd, opener)
     return Opening(opening)
 
 
@@ -115,10 +122,12 @@ def _stop(_path: Any, _flags: int) -> int:
     raise _Fine
 
 
-def _check(path: Any, mode: str, given: tuple[int, Any, Any, Any], closefd: bool) -> None:
-    """Has the built-in look at the arguments, but not open the file."""
+@functools.lru_cache
+def _check(mode: str, *words: Any) -> None:
+    """Has the built-in look at the arguments, but not open a file."""
     try:
-        open(path, mode, *given, closefd, _stop).close()
+        builtin: Any = open
+        builtin(".", mode, *words, _stop)
     except _Fine:
         return
 

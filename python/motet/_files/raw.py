@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import io
 import os
+import sys
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
@@ -122,6 +123,7 @@ async def open_raw(
     if not isinstance(loop, EventLoop):
         request = loop.run_in_executor(None, io.FileIO, file, mode, closefd, opener)
         return ThreadFile(loop, await discarding(request, io.FileIO.close))
+    sys.audit("open", file, mode.replace("b", ""), flags | os.O_CLOEXEC)
     if isinstance(file, int):
         if file < 0:
             raise ValueError("negative file descriptor")

@@ -100,6 +100,10 @@ class AsyncFile(ABC, Generic[AnyStr]):
         for line in lines:
             await self.write(line)
 
+    def _close_at_once(self) -> Future | None:
+        """Closes by one request, if that is all there is to do."""
+        return None
+
     @abstractmethod
     async def _close(self) -> None:
         """Closes, in its turn."""
@@ -112,6 +116,10 @@ class AsyncFile(ABC, Generic[AnyStr]):
         """Writes what is left to write, and closes. Goes on by itself when the caller is cancelled."""
         if self._closing is None or (self._closing.cancelled() and not self.closed):
             if self.closed:
+                return
+            request = self._close_at_once()
+            if request is not None:
+                await self._carry_out(request, lambda *_: None)
                 return
             self._closing = self._loop.create_task(self._close())
         elif self._closing.done():
