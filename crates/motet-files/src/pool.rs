@@ -4,6 +4,9 @@
 //! or a pipe that nobody has opened yet). To tell the two apart needs no knowledge of the work: while work waits and all threads
 //! are busy, a warden looks every [`PATIENCE`] whether any was begun since its last look, and adds a thread if none was.
 //! Threads that have had nothing to do for [`IDLE`] leave, so that a process which uses no files any more has none.
+//!
+//! Who hands in thousands of small pieces of work would be woken for each of them. So results are kept back while more work
+//! waits, until there are [`TOGETHER`] of them or the warden looks; the last ones are never kept back.
 
 use crate::sys;
 use std::collections::VecDeque;
@@ -18,23 +21,28 @@ const PATIENCE: Duration = Duration::from_millis(2);
 /// How long a thread waits for work before it leaves.
 const IDLE: Duration = Duration::from_secs(10);
 
+/// How many results are told together, at most.
+const TOGETHER: usize = 16;
+
 /// Something to do.
 pub trait Work: Send + 'static {
+    /// What comes of it.
+    type Result: Send;
     /// Does it.
-    fn run(self);
+    fn run(self) -> Self::Result;
+    /// Tells what has come of several.
+    fn tell(results: Vec<Self::Result>);
 }
 
 /// Starts a thread that runs what it is given.
 pub type Spawn = fn(Box<dyn FnOnce() + Send>) -> io::Result<()>;
 
 /// The threads and what waits for them. They are not ended with the pool: it is there for a process's whole life.
-#[derive(Debug)]
-pub struct Pool<W> {
+pub struct Pool<W: Work> {
     shared: Arc<Shared<W>>,
 }
 
-#[derive(Debug)]
-struct Shared<W> {
+struct Shared<W: Work> {
     state: Mutex<State<W>>,
     /// For threads that wait for work.
     work: Condvar,
@@ -45,9 +53,10 @@ struct Shared<W> {
     few: usize,
 }
 
-#[derive(Debug)]
-struct State<W> {
+struct State<W: Work> {
     waiting: VecDeque<W>,
+    /// Results that are kept back.
+    results: Vec<W::Result>,
     threads: usize,
     idle: usize,
     warden: Warden,
@@ -70,7 +79,14 @@ impl<W: Work> Pool<W> {
     /// A pool without threads; they come with the work.
     #[must_use]
     pub fn new(spawn: Spawn) -> Self {
-        let state = State { waiting: VecDeque::new(), threads: 0, idle: 0, warden: Warden::Gone, begun: 0 };
+        let state = State {
+            waiting: VecDeque::new(),
+            results: Vec::new(),
+            threads: 0,
+            idle: 0,
+            warden: Warden::Gone,
+            begun: 0,
+        };
         Self {
             shared: Arc::new(Shared {
                 state: Mutex::new(state),
@@ -92,8 +108,25 @@ impl<W: Work> Pool<W> {
         if state.threads == 0 {
             let left = std::mem::take(&mut state.waiting);
             drop(state);
-            left.into_iter().for_each(W::run);
+            W::tell(left.into_iter().map(W::run).collect());
         }
+    }
+}
+
+impl<W: Work> State<W> {
+    /// The results that have to be told now. Others are told when there are more of them, or by the warden.
+    fn take_due_results(&mut self) -> Vec<W::Result> {
+        let watched = matches!(self.warden, Warden::Watching);
+        if watched && !self.waiting.is_empty() && self.results.len() < TOGETHER {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.results)
+    }
+}
+
+fn tell<W: Work>(results: Vec<W::Result>) {
+    if !results.is_empty() {
+        W::tell(results);
     }
 }
 
@@ -143,8 +176,18 @@ impl<W: Work> Shared<W> {
                 if !state.waiting.is_empty() {
                     self.call_for_hands(&mut state);
                 }
+                let results = state.take_due_results();
                 drop(state);
-                work.run();
+                tell::<W>(results);
+                let result = work.run();
+                state = self.lock();
+                state.results.push(result);
+                continue;
+            }
+            if !state.results.is_empty() {
+                let results = state.take_due_results();
+                drop(state);
+                tell::<W>(results);
                 state = self.lock();
                 continue;
             }
@@ -177,6 +220,12 @@ impl<W: Work> Shared<W> {
             state = self.surplus.wait_timeout(state, PATIENCE).unwrap_or_else(PoisonError::into_inner).0;
             if state.begun == begun && !state.waiting.is_empty() && state.threads < MOST {
                 self.start_thread(&mut state);
+            }
+            if !state.results.is_empty() {
+                let results = std::mem::take(&mut state.results);
+                drop(state);
+                tell::<W>(results);
+                state = self.lock();
             }
         }
     }

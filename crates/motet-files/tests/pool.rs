@@ -15,13 +15,22 @@ enum Job {
 }
 
 impl Work for Job {
-    fn run(self) {
+    type Result = Option<(usize, Sender<usize>)>;
+
+    fn run(self) -> Self::Result {
         match self {
-            Self::Say(number, listener) => listener.send(number).unwrap(),
+            Self::Say(number, listener) => return Some((number, listener)),
             Self::Meet(barrier) => {
                 barrier.wait();
             }
             Self::Wait(gate) => gate.recv().unwrap(),
+        }
+        None
+    }
+
+    fn tell(results: Vec<Self::Result>) {
+        for (number, listener) in results.into_iter().flatten() {
+            listener.send(number).unwrap();
         }
     }
 }
@@ -51,8 +60,11 @@ fn work_that_blocks_does_not_keep_the_rest_waiting() {
     let pool = Pool::new(spawn);
     let (speaker, listener) = channel();
     let (gates, waits): (Vec<_>, Vec<_>) = (0..40).map(|_| channel()).unzip();
-    pool.submit(waits.into_iter().map(Job::Wait));
-    pool.submit([Job::Say(7, speaker)]);
+    let mut waits = waits.into_iter().map(Job::Wait);
+    // The first result comes while more work waits and every thread is blocked.
+    pool.submit([Job::Say(6, speaker.clone())].into_iter().chain(waits.by_ref().take(20)));
+    assert_eq!(hear(1, &listener), [6]);
+    pool.submit(waits.chain([Job::Say(7, speaker)]));
     assert_eq!(hear(1, &listener), [7]);
     gates.into_iter().for_each(|gate| gate.send(()).unwrap());
 }

@@ -27,15 +27,25 @@ impl Job {
 }
 
 impl Work for Job {
-    fn run(self) {
+    type Result = Option<(Mailbox, Box<Completion>)>;
+
+    fn run(self) -> Self::Result {
         match self {
             Self::CarryOut(job) => {
                 let (request, key, mailbox) = *job;
-                let outcome = request.carry_out();
-                // A closed loop wants to hear of nothing. A waker fails only where it is full: then the loop is awake.
-                let _ = mailbox.send(Task::File(Box::new(Completion { key, outcome })));
+                Some((mailbox, Box::new(Completion { key, outcome: request.carry_out() })))
             }
-            Self::Finish(ring) => ring.finish(),
+            Self::Finish(ring) => {
+                ring.finish();
+                None
+            }
+        }
+    }
+
+    fn tell(results: Vec<Self::Result>) {
+        for (mailbox, completion) in results.into_iter().flatten() {
+            // A closed loop wants to hear of nothing. A waker fails only where it is full: then the loop is awake.
+            let _ = mailbox.send(Task::File(completion));
         }
     }
 }
