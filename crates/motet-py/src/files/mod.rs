@@ -57,7 +57,7 @@ enum Means {
     /// This loop has used no files yet.
     #[default]
     Undecided,
-    Ring(Ring<Bytes, Key>),
+    Ring(Box<Ring<Bytes, Key>>),
     Threads,
 }
 
@@ -155,7 +155,7 @@ fn decide(event_loop: &Loop) -> PyResult<()> {
                     reactor.register(ring.number(), Interest::Read, Owner::Files).map(|_| ring)
                 });
                 match opened {
-                    Ok(ring) => Means::Ring(ring),
+                    Ok(ring) => Means::Ring(Box::new(ring)),
                     // Too many descriptors or too much locked memory by now: this loop does without.
                     Err(_) if !forced => Means::Threads,
                     Err(error) => return Err(os_error(error)),

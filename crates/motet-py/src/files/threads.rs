@@ -17,7 +17,7 @@ pub enum Job {
     /// Carry out a request and tell its loop.
     CarryOut(Box<(Request<Bytes>, Key, Mailbox)>),
     /// Wait for what a closed loop's ring has under way.
-    Finish(Ring<Bytes, Key>),
+    Finish(Box<Ring<Bytes, Key>>),
 }
 
 impl Job {
