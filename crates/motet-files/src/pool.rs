@@ -2,11 +2,11 @@
 //!
 //! Threads are few where work is done as fast as the processors allow (data in the cache), and many where it waits (for a disk,
 //! or a pipe that nobody has opened yet). To tell the two apart needs no knowledge of the work: while work waits and all threads
-//! are busy, a warden looks every [`PATIENCE`] whether any was begun since its last look, and adds a thread if none was.
-//! Threads that have had nothing to do for [`IDLE`] leave, so that a process which uses no files any more has none.
+//! are busy, a warden looks every `PATIENCE` whether any was begun since its last look, and adds a thread if none was.
+//! Threads that have had nothing to do for `IDLE` leave, so that a process which uses no files any more has none.
 //!
 //! Who hands in thousands of small pieces of work would be woken for each of them. So results are kept back while more work
-//! waits, until there are [`TOGETHER`] of them or the warden looks; the last ones are never kept back.
+//! waits, until there are `TOGETHER` of them or the warden looks; the last ones are never kept back.
 
 use crate::sys;
 use std::collections::VecDeque;
