@@ -105,7 +105,7 @@ def open_file(
     words = (mode, buffering, encoding, errors, newline, closefd or isinstance(file, int))
     # What has a warning is looked at each time, and what cannot be compared is wrong.
     known = all(isinstance(word, str | int | None) for word in words) and buffering != 1
-    (_check if known else _check.__wrapped__)(*words)
+    (_checked if known else _check)(*words)
     opening: Coroutine[Any, Any, AsyncFile[Any]]
     if binary:
         opening = _open_binary(file, mode, buffering, closefd, opener)
@@ -122,7 +122,6 @@ def _stop(_path: Any, _flags: int) -> int:
     raise _Fine
 
 
-@functools.lru_cache
 def _check(mode: str, *words: Any) -> None:
     """Has the built-in look at the arguments, but not open a file."""
     try:
@@ -130,6 +129,9 @@ def _check(mode: str, *words: Any) -> None:
         builtin(".", mode, *words, _stop)
     except _Fine:
         return
+
+
+_checked = functools.lru_cache(_check)
 
 
 async def _open_binary(
