@@ -207,6 +207,7 @@ FAILING = [
     {"file": "there/below", "mode": "rb"},
     {"file": "there", "mode": "rb", "opener": lambda path, flags: os.open("missing", flags)},
     {"file": "there", "mode": "rb", "opener": lambda path, flags: -1},
+    {"file": ".", "mode": "rb", "opener": os.open},
     {"file": 10_000, "mode": "rb"},
     {"file": -1, "mode": "rb"},
     {"file": "there", "buffering": 0},

@@ -134,7 +134,12 @@ async def open_raw(
         if descriptor < 0:
             raise ValueError(f"opener returned {descriptor}")
         os.set_inheritable(descriptor, False)
-        opened = _motet.File(descriptor, True)
+        try:
+            opened = _motet.File(descriptor, True)
+        except OSError as error:
+            os.close(descriptor)
+            error.filename = file
+            raise
     else:
         opened = await _motet._open_file(loop, file, flags)
     if flags & os.O_APPEND:
