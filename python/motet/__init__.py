@@ -7,12 +7,25 @@
 'done'
 """
 
+from ._files import (
+    AsyncBinaryFile,
+    AsyncFile,
+    AsyncTextFile,
+    read_bytes,
+    read_text,
+    write_bytes,
+    write_text,
+)
+from ._files import open_file as open
 from ._loop import EventLoop, new_event_loop
 from ._motet import DatagramTransport, Handle, SocketTransport, TimerHandle, __version__
 from ._run import run
 from ._servers import Server
 
 __all__ = [
+    "AsyncBinaryFile",
+    "AsyncFile",
+    "AsyncTextFile",
     "DatagramTransport",
     "EventLoop",
     "Handle",
@@ -21,5 +34,10 @@ __all__ = [
     "TimerHandle",
     "__version__",
     "new_event_loop",
+    "open",
+    "read_bytes",
+    "read_text",
     "run",
+    "write_bytes",
+    "write_text",
 ]

@@ -139,9 +139,10 @@ class EventLoop(  # type: ignore[misc]
         `connections_opened`, `connections_accepted`, `processes_started`, `bytes_received`, `bytes_sent`, and
         what waits now: `callbacks_ready`, `timers_pending`, `descriptors`. Seconds: `busy_seconds` and
         `idle_seconds` (outside and inside waits), `lag` (`p50`, `p99`, `max`, `count` of the busy stretches
-        between two polls: how long an event may have waited). `blocked`: the places where one callback held
-        the loop for longer than `blocked_threshold`, longest first, each with `function`, `file`, `line`,
-        `seconds`, `ended` and `stack` (function, file, line; innermost first).
+        between two polls: how long an event may have waited). `files`: by which means this loop uses files,
+        "io_uring" or "threads", if it has used any. `blocked`: the places where one callback held the loop
+        for longer than `blocked_threshold`, longest first, each with `function`, `file`, `line`, `seconds`,
+        `ended` and `stack` (function, file, line; innermost first).
 
         Raises `RuntimeError` when another thread runs the loop.
         """

@@ -10,17 +10,22 @@ from contextvars import Context
 from traceback import StackSummary
 from typing import Any, TypeAlias, TypeVar, TypeVarTuple, final
 
+from _typeshed import StrOrBytesPath
 from typing_extensions import disjoint_base
 
 __all__ = [
     "DatagramTransport",
+    "File",
     "Handle",
     "Listener",
     "Loop",
     "SocketTransport",
     "TimerHandle",
     "__version__",
+    "_open_file",
     "_prepare_exit",
+    "_read_file",
+    "_write_file",
 ]
 
 _T = TypeVar("_T")
@@ -121,6 +126,19 @@ class DatagramTransport(asyncio.Transport, asyncio.DatagramTransport):
 @final
 class Listener:
     """One listening socket of a server. Made by event loops only."""
+
+@final
+class File:
+    """An open file without a buffer. Each call returns a future of the loop that it is given."""
+
+    def __new__(cls, descriptor: int, closes: bool) -> File: ...
+    def fileno(self) -> int: ...
+    def read(self, event_loop: Loop, size: int) -> asyncio.Future[bytes]: ...
+    def read_rest(self, event_loop: Loop) -> asyncio.Future[bytes]: ...
+    def write(self, event_loop: Loop, data: bytes) -> asyncio.Future[int]: ...
+    def truncate(self, event_loop: Loop, size: int) -> asyncio.Future[int]: ...
+    def sync(self, event_loop: Loop) -> asyncio.Future[int]: ...
+    def close(self, event_loop: Loop) -> asyncio.Future[int]: ...
 
 @disjoint_base
 class Loop:
@@ -233,3 +251,6 @@ class Loop:
     def _stop_listening(self, descriptor: int) -> None: ...
 
 def _prepare_exit() -> None: ...
+def _open_file(event_loop: Loop, path: StrOrBytesPath, flags: int) -> asyncio.Future[File]: ...
+def _read_file(event_loop: Loop, path: StrOrBytesPath) -> asyncio.Future[bytes]: ...
+def _write_file(event_loop: Loop, path: StrOrBytesPath, data: bytes) -> asyncio.Future[int]: ...

@@ -5,6 +5,7 @@
 
 use crate::datagram;
 use crate::errors::os_error;
+use crate::files::{Files, Mailbox};
 use crate::handle::Handle;
 use crate::listener::Listener;
 use crate::task::Task;
@@ -13,9 +14,8 @@ use crate::transport;
 use crate::watchdog::Watched as WatchedLoop;
 use crate::watched::{self, Side, Watched};
 use motet_reactor::clock::{Clock, MonotonicClock};
-use motet_reactor::sys::Waker;
 use motet_reactor::{Reactor, TimerKey, Turn};
-use motet_sync::inbox::{Sender, Wake, inbox};
+use motet_sync::inbox::inbox;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -41,6 +41,8 @@ pub enum Owner {
     Listener(Py<Listener>),
     /// `add_reader`, `add_writer` and the `sock_…` methods.
     Watched(Box<Watched>),
+    /// The ring of this loop's files.
+    Files,
 }
 
 /// What only the loop's thread touches: the reactor, until the loop is closed, and the books beside it.
@@ -80,6 +82,7 @@ pub struct Books {
     pub addresses: datagram::address::AddressBook,
     pub spare: Vec<Py<Handle>>,
     pub read_buffer: Box<[u8]>,
+    pub files: Files,
     /// Writes made while the loop did not run: each is a round of its own.
     writes_between_runs: u64,
 }
@@ -108,8 +111,7 @@ impl Books {
 #[pyclass(frozen, subclass, module = "motet._motet")]
 pub struct Loop {
     pub state: ThreadBound<State>,
-    inbox: Sender<Task>,
-    waker: Waker,
+    mailbox: Mailbox,
     /// Empty handles for other threads, whose own would come back to the loop's thread only.
     shared_spare: Mutex<Vec<Py<Handle>>>,
     closed: AtomicBool,
@@ -171,11 +173,15 @@ impl Loop {
 
     /// Has the loop's thread run `task`, from any thread.
     pub fn send(&self, task: Task) -> PyResult<()> {
-        match self.inbox.push(task) {
-            Ok(Wake::No) => Ok(()),
-            Ok(Wake::Needed) => self.waker.wake().map_err(os_error),
+        match self.mailbox.send(task) {
+            Ok(woken) => woken.map_err(os_error),
             Err(_) => Err(closed_error()),
         }
+    }
+
+    /// What threads that know no Python send by.
+    pub fn mailbox(&self) -> &Mailbox {
+        &self.mailbox
     }
 
     /// An empty handle that nobody else holds, for a thread that does not run the loop.
@@ -239,11 +245,11 @@ impl Loop {
                     addresses: datagram::address::AddressBook::default(),
                     spare: Vec::new(),
                     read_buffer: Box::default(),
+                    files: Files::default(),
                     writes_between_runs: 0,
                 },
             }),
-            inbox: sender,
-            waker,
+            mailbox: Mailbox::new(sender, waker),
             shared_spare: Mutex::default(),
             closed: AtomicBool::new(false),
             debug: AtomicBool::new(false),
@@ -267,19 +273,20 @@ impl Loop {
 
     /// Drops all that waits, ends every registration and closes the poller.
     fn _shut(&self, py: Python<'_>) -> PyResult<()> {
-        let (waiting, owners) = self.with("loop.close()", |state| {
+        let (waiting, owners, files) = self.with("loop.close()", |state| {
             let owners = state.reactor.as_mut().map(Reactor::clear);
             state.reactor = None;
             state.read_buffer = Box::default();
             state.datagram_memory = datagram::Memory::default();
-            (state.turn.close(), owners)
+            (state.turn.close(), owners, std::mem::take(&mut state.files))
         })?;
+        files.close();
         for owner in owners.into_iter().flatten() {
             match owner {
                 Owner::Transport(transport) => transport::loop_closed(transport.bind(py)),
                 Owner::Watched(watched) => watched.discard(py),
                 Owner::Datagrams(transport) => datagram::loop_closed(transport.bind(py)),
-                Owner::Listener(_) => {}
+                Owner::Listener(_) | Owner::Files => {}
             }
         }
         for task in waiting {
@@ -555,12 +562,14 @@ impl Loop {
 fn traverse_state(state: &State, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
     state.turn.waiting().try_for_each(|task| task.traverse(visit))?;
     state.flush.iter().chain(&state.datagram_flush).try_for_each(|transport| visit.call(transport))?;
+    state.files.traverse(visit)?;
     let owners = state.reactor.iter().flat_map(|reactor| reactor.descriptors().owners());
     for owner in owners {
         match owner {
             Owner::Transport(transport) | Owner::Datagrams(transport) => visit.call(transport)?,
             Owner::Listener(listener) => visit.call(listener)?,
             Owner::Watched(watched) => watched.traverse(visit)?,
+            Owner::Files => {}
         }
     }
     Ok(())

@@ -15,6 +15,7 @@ mod datagram;
 mod errors;
 mod event_loop;
 mod exit;
+mod files;
 mod handle;
 mod heap_type;
 mod listener;
@@ -47,12 +48,14 @@ fn _motet(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<event_loop::Loop>()?;
+    module.add_class::<files::File>()?;
     module.add_class::<handle::Handle>()?;
     module.add_class::<handle::TimerHandle>()?;
     module.add_class::<listener::Listener>()?;
     module.add("DatagramTransport", datagram::transport_type(py)?)?;
     module.add("SocketTransport", transport::transport_type(py)?)?;
     module.add_function(wrap_pyfunction!(prepare_exit, module)?)?;
+    files::add_functions(module)?;
     schedule::add_methods(py)?;
     Ok(())
 }

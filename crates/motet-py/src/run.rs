@@ -9,6 +9,7 @@ use crate::datagram;
 use crate::errors::os_error;
 use crate::event_loop::{Loop, Owner, READ_BUFFER, State, wrong_thread};
 use crate::exit::{self, Busy};
+use crate::files;
 use crate::handle::{Handle, Payload};
 use crate::listener::{self, Listener};
 use crate::task::Task;
@@ -30,6 +31,7 @@ enum Target<'py> {
     Datagrams(Bound<'py, PyAny>),
     Listener(Bound<'py, Listener>),
     Watched,
+    Files,
 }
 
 /// What runs needs at every step.
@@ -101,6 +103,8 @@ impl<'py> Runner<'_, 'py> {
                 Ok(())
             }
             Task::Accept(listener) => listener::accept(self.event_loop, listener.bind(self.py())),
+            Task::File(completion) => files::complete(self.event_loop, *completion),
+            Task::Files => files::flush(self.event_loop),
         };
         if watch.pulse.take_flag() {
             watch.pulse.finish(MonotonicClock.now());
@@ -200,7 +204,7 @@ impl<'py> Runner<'_, 'py> {
                 state.datagram_flush = datagrams;
             }
         });
-        result
+        result.and(files::flush(self.event_loop))
     }
 
     fn poll(&mut self, wait: Wait) -> PyResult<()> {
@@ -245,6 +249,7 @@ impl<'py> Runner<'_, 'py> {
                 Target::Datagrams(transport) => datagram::ready(&transport, event.readiness, others_first),
                 Target::Listener(listener) => listener::accept(self.event_loop, &listener),
                 Target::Watched => watched::ready(self.event_loop, event.token, event.readiness),
+                Target::Files => files::ready(self.event_loop),
             };
             if watch.pulse.take_flag() {
                 watch.pulse.finish(MonotonicClock.now());
@@ -270,6 +275,7 @@ fn next_target<'py>(py: Python<'py>, state: &mut State) -> Option<(Event, Target
         Owner::Datagrams(transport) => Target::Datagrams(transport.bind(py).clone()),
         Owner::Listener(listener) => Target::Listener(listener.bind(py).clone()),
         Owner::Watched(_) => Target::Watched,
+        Owner::Files => Target::Files,
     };
     state.turn.statistics.callbacks += 1;
     Some((event, target))
@@ -319,6 +325,7 @@ pub fn counters<'py>(event_loop: &Loop, py: Python<'py>) -> PyResult<Bound<'py, 
             lag.set_item("count", count)
         })?;
     counters.set_item("lag", lag)?;
+    counters.set_item("files", event_loop.with("loop.statistics()", |state| state.files.means())?)?;
     let blocked = PyList::empty(py);
     for record in event_loop.watch.records() {
         blocked.append(record.to_dict(py)?)?;

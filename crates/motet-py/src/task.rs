@@ -22,6 +22,10 @@ pub enum Task {
     CancelTimer(TimerKey),
     /// A listener that ran out of resources tries again.
     Accept(Py<crate::listener::Listener>),
+    /// A request to a file has ended.
+    File(Box<crate::files::Completion>),
+    /// The ring takes more requests.
+    Files,
 }
 
 impl Task {
@@ -32,7 +36,7 @@ impl Task {
             Self::Transport(transport, _) | Self::Datagrams(transport, _) => visit.call(transport),
             Self::StartTimer(timer) => visit.call(timer),
             Self::Accept(listener) => visit.call(listener),
-            Self::CancelTimer(_) => Ok(()),
+            Self::CancelTimer(_) | Self::File(_) | Self::Files => Ok(()),
         }
     }
 }
