@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 import motet
 import pytest
 
+pytest.register_assert_rewrite("clean_run")
+
 MakeLoop = Callable[[], asyncio.AbstractEventLoop]
 RunProgram = Callable[..., subprocess.CompletedProcess[str]]
 

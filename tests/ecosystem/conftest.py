@@ -1,0 +1,50 @@
+"""What the smokes share: with and without TLS, and the servers that they talk to."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import certificates
+import motet
+import pytest
+from conftest import MakeLoop
+
+from .services import Postgres, Redis, start_postgres, start_redis
+
+
+@dataclass(frozen=True)
+class Transport:
+    """Whether connections are encrypted; the contexts of both ends if they are."""
+
+    server: ssl.SSLContext | None
+    client: ssl.SSLContext | None
+
+    def url(self, scheme: str, port: int, path: str = "/") -> str:
+        """A URL of a server on this machine; `scheme` is the one without TLS."""
+        return f"{scheme}{'s' if self.client else ''}://{certificates.HOST}:{port}{path}"
+
+
+@pytest.fixture(params=["plain", "tls"])
+def transport(request: pytest.FixtureRequest, make_loop: MakeLoop) -> Transport:
+    """Plain, then TLS."""
+    if request.param == "plain":
+        return Transport(None, None)
+    if make_loop is motet.new_event_loop:
+        request.applymarker(pytest.mark.xfail(reason="TLS", strict=True))
+    return Transport(certificates.server_context(), certificates.client_context())
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server of this run's own."""
+    with start_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[Redis]:
+    """A Redis server of this run's own."""
+    with start_redis() as server:
+        yield server
