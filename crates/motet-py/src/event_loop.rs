@@ -19,9 +19,8 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Size of the buffer that reads land in before they become exact `bytes`: asyncio's and libuv's.
 pub const READ_BUFFER: usize = 256 * 1024;
@@ -102,7 +101,8 @@ impl Books {
 pub struct Loop {
     pub state: ThreadBound<State>,
     inbox: Sender<Task>,
-    waker: Waker,
+    /// None when the loop is closed.
+    waker: Mutex<Option<Waker>>,
     /// Empty handles for other threads, whose own would come back to the loop's thread only.
     shared_spare: Mutex<Vec<Py<Handle>>>,
     closed: AtomicBool,
@@ -166,7 +166,10 @@ impl Loop {
     pub fn send(&self, task: Task) -> PyResult<()> {
         match self.inbox.push(task) {
             Ok(Wake::No) => Ok(()),
-            Ok(Wake::Needed) => self.waker.wake().map_err(os_error),
+            Ok(Wake::Needed) => match &*self.waker.lock().unwrap_or_else(PoisonError::into_inner) {
+                Some(waker) => waker.wake().map_err(os_error),
+                None => Ok(()),
+            },
             Err(_) => Err(closed_error()),
         }
     }
@@ -233,7 +236,7 @@ impl Loop {
                 },
             }),
             inbox: sender,
-            waker,
+            waker: Mutex::new(Some(waker)),
             shared_spare: Mutex::default(),
             closed: AtomicBool::new(false),
             debug: AtomicBool::new(false),
@@ -263,6 +266,11 @@ impl Loop {
             state.read_buffer = Box::default();
             (state.turn.close(), owners)
         })?;
+        // Never waits: in a forked child nobody might let go of it. A wake-up under way leaves the descriptor to the
+        // object's end.
+        if let Ok(mut waker) = self.waker.try_lock() {
+            *waker = None;
+        }
         for owner in owners.into_iter().flatten() {
             if let Owner::Transport(transport) = owner {
                 transport::loop_closed(transport.bind(py));
