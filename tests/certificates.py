@@ -1,4 +1,4 @@
-"""A certificate for this machine's loopback, from an authority made for this run, as TLS contexts and as files."""
+"""A certificate for the loopback, from an authority made for this run: as TLS contexts and as files."""
 
 from __future__ import annotations
 

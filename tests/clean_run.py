@@ -1,4 +1,4 @@
-"""Runs a coroutine on a new loop and holds that nothing of it is left: descriptors, tasks, complaints, warnings."""
+"""Runs a coroutine on a new loop; nothing of it may be left: descriptors, tasks, complaints, warnings."""
 
 from __future__ import annotations
 

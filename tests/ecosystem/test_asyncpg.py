@@ -18,7 +18,7 @@ pytestmark = pytest.mark.thread_unsafe(reason="counts the process's descriptors"
 
 
 async def use(**address: Any) -> None:
-    """Queries side by side, one given up, one cancelled, a large one, and notifications between connections."""
+    """Queries side by side, one given up, one cancelled, a large one, and notifications."""
     async with asyncpg.create_pool(
         user="motet", database="postgres", min_size=2, max_size=8, **address
     ) as pool:

@@ -56,9 +56,7 @@ def serving(
 
 
 @pytest.mark.parametrize("implementation", ["h11", "httptools"])
-def test_the_command(
-    make_loop: MakeLoop, implementation: str, transport: Transport, tmp_path: Path
-) -> None:
+def test_the_command(make_loop: MakeLoop, implementation: str, transport: Transport, tmp_path: Path) -> None:
     async def main() -> None:
         # What runs is the server; the client is the same for both.
         connector = aiohttp.TCPConnector(ssl=transport.client or True)
