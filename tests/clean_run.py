@@ -39,12 +39,9 @@ async def _until(condition: Callable[[], bool]) -> None:
 def run_clean(
     make_loop: Callable[[], asyncio.AbstractEventLoop],
     program: Callable[[], Coroutine[Any, Any, _Result]],
-    expected_reports: int = 0,
+    limit: float = LIMIT,
 ) -> _Result:
-    """The result of `program()`, which must have ended all that it began.
-
-    `expected_reports` is how often the loop's exception handler is to be called.
-    """
+    """The result of `program()`, which must have ended all that it began within `limit` seconds."""
     reports: list[dict[str, Any]] = []
     gc.collect()
     # The watchdog's pipe is made once for the process.
@@ -55,7 +52,7 @@ def run_clean(
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, details: reports.append(details))
         inside = open_descriptors()
-        async with asyncio.timeout(LIMIT):
+        async with asyncio.timeout(limit):
             result = await program()
         await _until(lambda: open_descriptors().keys() <= inside.keys() and len(asyncio.all_tasks()) == 1)
         return result, asyncio.all_tasks() - {asyncio.current_task()}  # type: ignore[arg-type]
@@ -70,6 +67,6 @@ def run_clean(
         assert not tasks
         gc.collect()
     assert [str(warning.message) for warning in caught] == []
-    assert len(reports) == expected_reports, reports
+    assert reports == []
     assert {number: what for number, what in open_descriptors().items() if number not in before} == {}
     return result
