@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import certificates
-import motet
 import pytest
-from conftest import MakeLoop
+from conftest import MakeLoop, expect_tls
 
 from .services import Postgres, Redis, start_postgres, start_redis
 
@@ -31,8 +30,7 @@ def transport(request: pytest.FixtureRequest, make_loop: MakeLoop) -> Transport:
     """Plain, then TLS."""
     if request.param == "plain":
         return Transport(None, None)
-    if make_loop is motet.new_event_loop:
-        request.applymarker(pytest.mark.xfail(reason="TLS", strict=True))
+    expect_tls(request, make_loop)
     return Transport(certificates.server_context(), certificates.client_context())
 
 

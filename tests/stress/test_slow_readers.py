@@ -1,4 +1,4 @@
-"""Peers that do not read, and programs that read slowly: memory stays within what the program has set."""
+"""Peers that do not read, and slow programs: memory stays within the limits that the program has set."""
 
 from __future__ import annotations
 

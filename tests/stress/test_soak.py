@@ -21,7 +21,7 @@ AT_ONCE = 50
 PARTS = 10
 # One address of the loopback has too few ports for a million connections that have just ended.
 ADDRESSES = [f"127.0.0.{number}" for number in range(1, 9)]
-# The allocator's wobbling. A leak of a hundred bytes for each connection exceeds it.
+# The allocator's wobbling. A leak of a hundred bytes each exceeds it.
 ALLOWANCE = 1024 * 1024
 BLOCKS_ALLOWED = 2_000
 
