@@ -6,8 +6,8 @@ import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import certificates
 import pytest
+import tls_contexts
 from conftest import MakeLoop, expect_tls
 
 from .services import Postgres, Redis, start_postgres, start_redis
@@ -22,7 +22,7 @@ class Transport:
 
     def url(self, scheme: str, port: int, path: str = "/") -> str:
         """A URL of a server on this machine; `scheme` is the one without TLS."""
-        return f"{scheme}{'s' if self.client else ''}://{certificates.HOST}:{port}{path}"
+        return f"{scheme}{'s' if self.client else ''}://{tls_contexts.HOST}:{port}{path}"
 
 
 @pytest.fixture(params=["plain", "tls"])
@@ -31,7 +31,7 @@ def transport(request: pytest.FixtureRequest, make_loop: MakeLoop) -> Transport:
     if request.param == "plain":
         return Transport(None, None)
     expect_tls(request, make_loop)
-    return Transport(certificates.server_context(), certificates.client_context())
+    return Transport(tls_contexts.server_context(), tls_contexts.client_context())
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import certificates
 import pytest
+import tls_contexts
 
 # A server that has not begun to answer by then has failed; it takes a second or two.
 SECONDS_TO_START = 60
@@ -58,7 +58,7 @@ def temporary_folder(user: str | None) -> Iterator[Path]:
     """A new folder with a path short enough for Unix sockets, and the run's certificates in it."""
     with tempfile.TemporaryDirectory(prefix="motet-", dir="/tmp") as name:
         folder = Path(name)
-        files = certificates.write_files(folder)
+        files = tls_contexts.write_files(folder)
         for path in files:
             # PostgreSQL wants its key so.
             path.chmod(0o600)

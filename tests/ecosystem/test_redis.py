@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import certificates
 import pytest
+import tls_contexts
 from clean_run import run_clean
 from conftest import MakeLoop
 from redis import asyncio as redis_asyncio
@@ -64,7 +64,7 @@ def test_commands_over_tcp(make_loop: MakeLoop, transport: Transport, redis: Red
         else:
             await use(
                 connection_class=redis_asyncio.SSLConnection,
-                host=certificates.HOST,
+                host=tls_contexts.HOST,
                 port=redis.tls_port,
                 ssl_ca_certs=str(redis.path.with_name("authority.pem")),
             )

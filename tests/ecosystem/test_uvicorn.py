@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import aiohttp
-import certificates
 import motet
 import pytest
+import tls_contexts
 from clean_run import run_clean
 from conftest import MakeLoop
 
@@ -36,7 +36,7 @@ def serving(
     command += ["--loop", loop, "--http", implementation, "--ws", "websockets-sansio", "--port", str(port)]
     command += ["--app-dir", str(Path(__file__).parent.parent)]
     if transport.server is not None:
-        certificate, key, _ = certificates.write_files(folder)
+        certificate, key, _ = tls_contexts.write_files(folder)
         command += ["--ssl-certfile", str(certificate), "--ssl-keyfile", str(key)]
     with errors.open("wb") as log, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log) as process:
         try:

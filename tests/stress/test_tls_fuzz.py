@@ -18,8 +18,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import ClassVar
 
-import certificates
 import pytest
+import tls_contexts
 from clean_run import run_clean
 from conftest import MakeLoop, expect_tls
 from dose import SEED, seconds
@@ -76,7 +76,7 @@ class Echo(asyncio.Protocol):
 async def serving(wrong: list[str], **arguments: float) -> AsyncIterator[tuple[str, int]]:
     """The address of a TLS server with `Echo`; afterwards its connections must end by themselves."""
     server = await asyncio.get_running_loop().create_server(
-        lambda: Echo(wrong), "127.0.0.1", 0, ssl=certificates.server_context(), backlog=1000, **arguments
+        lambda: Echo(wrong), "127.0.0.1", 0, ssl=tls_contexts.server_context(), backlog=1000, **arguments
     )
     yield server.sockets[0].getsockname()
     server.close()
@@ -107,14 +107,14 @@ class Fuzz:
         self.number = 0
         self.damaged = 0
         self.well = 0
-        contexts = [certificates.client_context() for _ in range(2)]
+        contexts = [tls_contexts.client_context() for _ in range(2)]
         contexts[0].maximum_version = ssl.TLSVersion.TLSv1_2
         self.contexts = contexts
 
     async def converse(self, generator: random.Random) -> None:
         damage = generator.choice([0, 0.05, 0.5])
         with connect(self.address) as sock:
-            client = Adversary(sock, generator.choice(self.contexts), certificates.HOST, generator, damage)
+            client = Adversary(sock, generator.choice(self.contexts), tls_contexts.HOST, generator, damage)
             try:
                 await client.handshake()
                 place = 0
@@ -225,8 +225,8 @@ def test_servers_that_do_not_speak_tls(make_loop: MakeLoop, answer: bytes) -> No
                 with pytest.raises(OSError):  # noqa: PT011, its text is OpenSSL's or the system's
                     await asyncio.open_connection(
                         *server.sockets[0].getsockname(),
-                        ssl=certificates.client_context(),
-                        server_hostname=certificates.HOST,
+                        ssl=tls_contexts.client_context(),
+                        server_hostname=tls_contexts.HOST,
                         ssl_handshake_timeout=0.1,
                     )
 
@@ -246,8 +246,8 @@ def test_cancelled_handshakes(make_loop: MakeLoop) -> None:
                 connecting = loop.create_connection(
                     asyncio.Protocol,
                     *address,
-                    ssl=certificates.client_context(),
-                    server_hostname=certificates.HOST,
+                    ssl=tls_contexts.client_context(),
+                    server_hostname=tls_contexts.HOST,
                 )
                 try:
                     async with asyncio.timeout(generator.choice([0, 0.0005, 0.002, 0.004])):
@@ -312,7 +312,7 @@ def test_renegotiation_and_new_keys(make_loop: MakeLoop, version: str, command: 
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(Lines, "127.0.0.1", 0, ssl=certificates.server_context())
+        server = await loop.create_server(Lines, "127.0.0.1", 0, ssl=tls_contexts.server_context())
         port = server.sockets[0].getsockname()[1]
         await asyncio.gather(*(asyncio.to_thread(ask, port) for _ in range(3)))
         server.close()
