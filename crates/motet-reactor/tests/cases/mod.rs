@@ -3,7 +3,7 @@
 use proptest::test_runner::Config;
 
 /// As many as the environment's `PROPTEST_CASES` asks for (see CONTRIBUTING.md); the usual number otherwise.
-pub fn config(usual: u32) -> Config {
+pub(crate) fn config(usual: u32) -> Config {
     let environment = Config::default();
     match std::env::var_os("PROPTEST_CASES") {
         Some(_) => environment,
