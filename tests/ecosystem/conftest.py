@@ -12,6 +12,9 @@ from conftest import MakeLoop, expect_tls
 
 from .services import Postgres, Redis, start_postgres, start_redis
 
+# More than sockets and water marks hold.
+LARGE = bytes(range(256)) * 20_000
+
 
 @dataclass(frozen=True)
 class Transport:

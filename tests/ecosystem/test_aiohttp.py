@@ -13,9 +13,8 @@ from aiohttp import web
 from clean_run import run_clean
 from conftest import MakeLoop
 
-from .conftest import Transport
+from .conftest import LARGE, Transport
 
-LARGE = bytes(range(256)) * 20_000
 pytestmark = pytest.mark.thread_unsafe(reason="counts the process's descriptors")
 
 

@@ -10,10 +10,9 @@ import pytest
 from clean_run import run_clean
 from conftest import MakeLoop
 
-from .conftest import Transport
+from .conftest import LARGE, Transport
 from .services import Postgres
 
-LARGE = bytes(range(256)) * 20_000
 pytestmark = pytest.mark.thread_unsafe(reason="counts the process's descriptors")
 
 

@@ -12,10 +12,9 @@ from conftest import MakeLoop
 from redis import asyncio as redis_asyncio
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from .conftest import Transport
+from .conftest import LARGE, Transport
 from .services import Redis
 
-LARGE = bytes(range(256)) * 20_000
 pytestmark = pytest.mark.thread_unsafe(reason="counts the process's descriptors")
 
 

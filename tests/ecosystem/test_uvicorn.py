@@ -18,10 +18,9 @@ import tls_contexts
 from clean_run import run_clean
 from conftest import MakeLoop
 
-from .conftest import Transport
+from .conftest import LARGE, Transport
 from .services import free_port
 
-LARGE = bytes(range(256)) * 20_000
 LOOPS = {motet.new_event_loop: "motet:new_event_loop", asyncio.new_event_loop: "asyncio"}
 pytestmark = pytest.mark.thread_unsafe(reason="counts the process's descriptors")
 

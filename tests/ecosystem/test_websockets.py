@@ -11,9 +11,8 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK
 
-from .conftest import Transport
+from .conftest import LARGE, Transport
 
-LARGE = bytes(range(256)) * 20_000
 pytestmark = pytest.mark.thread_unsafe(reason="counts the process's descriptors")
 
 

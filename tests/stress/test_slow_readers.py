@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -11,6 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import pytest
 from clean_run import run_clean
 from conftest import MakeLoop
+from memory import resident
 
 CONNECTIONS = 50
 PIECE = bytes(16 * 1024)
@@ -21,12 +21,6 @@ READ = 256 * 1024
 SLACK = 8 * 1024 * 1024
 
 pytestmark = pytest.mark.thread_unsafe(reason="measures the process's memory")
-
-
-def resident() -> int:
-    """Bytes of this process that are in memory."""
-    with open("/proc/self/statm", encoding="ascii") as statistics:
-        return int(statistics.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 @contextmanager

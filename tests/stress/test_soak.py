@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ import motet
 import pytest
 from clean_run import run_clean
 from dose import SOAK_CONNECTIONS
+from memory import resident
 
 AT_ONCE = 50
 PARTS = 10
@@ -26,12 +26,6 @@ ALLOWANCE = 1024 * 1024
 BLOCKS_ALLOWED = 2_000
 
 pytestmark = pytest.mark.thread_unsafe(reason="long, and measures the process's memory")
-
-
-def resident() -> int:
-    """Bytes of this process that are in memory."""
-    with open("/proc/self/statm", encoding="ascii") as statistics:
-        return int(statistics.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 class Answering(asyncio.Protocol):
