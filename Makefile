@@ -58,6 +58,6 @@ $(STAMP): $(VENV)/.tools $(SOURCES)
 	@VIRTUAL_ENV="$(abspath $(VENV))" $(BIN)/maturin develop --release --locked -q
 	@touch $@
 
-$(VENV)/.developer: $(STAMP) requirements-dev.txt examples/code_search/requirements.txt
+$(VENV)/.developer: $(STAMP) requirements-dev.txt tests/ecosystem/requirements.txt examples/code_search/requirements.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.txt -r examples/code_search/requirements.txt
 	@touch $@

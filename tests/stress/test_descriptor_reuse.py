@@ -16,9 +16,8 @@ from contextlib import suppress
 
 import motet
 import pytest
+from dose import SEED, seconds
 
-SECONDS = float(os.environ.get("MOTET_STRESS_SECONDS", "10"))
-SEED = int(os.environ.get("MOTET_STRESS_SEED", "20261122"))
 CLIENTS = 40
 WORD = struct.Struct(">Q")
 
@@ -129,7 +128,7 @@ async def stress(seconds: float, seed: int) -> tuple[Stress, dict[str, object]]:
 
 
 def test_every_byte_reaches_its_own_connection() -> None:
-    result, rest = motet.run(stress(SECONDS, SEED))
+    result, rest = motet.run(stress(seconds(10), SEED))
     assert result.wrong == []
     assert rest == {"reports": [], "left": 0}
     # The run was worth something.

@@ -281,6 +281,7 @@ impl Loop {
             (state.turn.close(), owners, std::mem::take(&mut state.files))
         })?;
         files.close();
+        self.mailbox.close();
         for owner in owners.into_iter().flatten() {
             match owner {
                 Owner::Transport(transport) => transport::loop_closed(transport.bind(py)),

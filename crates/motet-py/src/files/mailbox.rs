@@ -4,25 +4,39 @@ use crate::task::Task;
 use motet_reactor::sys::Waker;
 use motet_sync::inbox::{Closed, Sender, Wake};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Sends tasks to a loop, from any thread. It does not keep the loop alive.
 #[derive(Clone)]
 pub struct Mailbox {
     inbox: Sender<Task>,
-    waker: Arc<Waker>,
+    /// None when the loop is closed.
+    waker: Arc<Mutex<Option<Waker>>>,
 }
 
 impl Mailbox {
     pub fn new(inbox: Sender<Task>, waker: Waker) -> Self {
-        Self { inbox, waker: Arc::new(waker) }
+        Self { inbox, waker: Arc::new(Mutex::new(Some(waker))) }
     }
 
     /// Has the loop's thread run `task`, and wakes it if need be. The task comes back when the loop is closed.
     pub fn send(&self, task: Task) -> Result<io::Result<()>, Closed<Task>> {
         Ok(match self.inbox.push(task)? {
             Wake::No => Ok(()),
-            Wake::Needed => self.waker.wake(),
+            Wake::Needed => match &*self.waker.lock().unwrap_or_else(PoisonError::into_inner) {
+                Some(waker) => waker.wake(),
+                None => Ok(()),
+            },
         })
+    }
+
+    /// Closes the waker's descriptor: the loop is closed.
+    ///
+    /// Never waits: in a forked child nobody might let go of the lock. A wake-up under way leaves the descriptor to the end of
+    /// the last sender.
+    pub fn close(&self) {
+        if let Ok(mut waker) = self.waker.try_lock() {
+            *waker = None;
+        }
     }
 }

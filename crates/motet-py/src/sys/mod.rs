@@ -4,9 +4,16 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-/// The kernel's number of the calling thread.
-pub fn current_thread() -> i32 {
-    rustix::thread::gettid().as_raw_nonzero().get()
+/// A name of the calling thread for [`signal_thread`]: the kernel's number.
+#[cfg(target_os = "linux")]
+pub fn current_thread() -> usize {
+    rustix::thread::gettid().as_raw_nonzero().get() as usize
+}
+
+/// A name of the calling thread for [`signal_thread`].
+#[cfg(not(target_os = "linux"))]
+pub fn current_thread() -> usize {
+    thread_token()
 }
 
 /// A number, never 0, of this thread's own among the threads that live now.
@@ -21,12 +28,42 @@ pub fn thread_token() -> usize {
 
 /// Sends a signal to one thread of this process; a thread that is gone is an error, not another thread's signal.
 ///
+/// # Safety
+/// The thread is alive. (On Linux that is not needed: the kernel knows its numbers.)
+///
 /// # Errors
 /// The system's: no such thread.
-pub fn signal_thread(thread: i32, signal: i32) -> io::Result<()> {
+#[cfg(target_os = "linux")]
+pub unsafe fn signal_thread(thread: usize, signal: i32) -> io::Result<()> {
     // SAFETY: tgkill takes three numbers and touches no memory; the kernel checks that the thread is this process's.
     let result = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, signal) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sends a signal to one thread of this process.
+///
+/// # Safety
+/// The thread is alive: the C library may look into its block.
+///
+/// # Errors
+/// The system's: no such thread.
+#[cfg(not(target_os = "linux"))]
+pub unsafe fn signal_thread(thread: usize, signal: i32) -> io::Result<()> {
+    // SAFETY: the caller promises that the thread lives, whose own name this is (`current_thread`).
+    let result = unsafe { libc::pthread_kill(thread as libc::pthread_t, signal) };
+    if result == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(result)) }
+}
+
+/// Signals that programs hardly use, the best ones first: the real-time ones from the top.
+#[cfg(target_os = "linux")]
+pub fn spare_signals() -> impl Iterator<Item = i32> {
+    (libc::SIGRTMIN()..=libc::SIGRTMAX()).rev()
+}
+
+/// Signals that programs hardly use, the best ones first.
+#[cfg(not(target_os = "linux"))]
+pub fn spare_signals() -> impl Iterator<Item = i32> {
+    [libc::SIGEMT, libc::SIGINFO, libc::SIGUSR2].into_iter()
 }
 
 /// Whether nobody handles a signal: neither Python's `signal` module nor code in C.

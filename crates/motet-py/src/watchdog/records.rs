@@ -7,7 +7,7 @@ use motet_reactor::clock::{Clock, MonotonicClock};
 use motet_sync::pulse::Pulse;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Blocks kept for each loop: the longest.
@@ -29,7 +29,7 @@ pub struct Record {
 pub struct Watched {
     pub pulse: Pulse,
     threshold: AtomicU64,
-    thread: AtomicI32,
+    thread: AtomicUsize,
     records: Mutex<Vec<Record>>,
 }
 
@@ -38,7 +38,7 @@ impl Default for Watched {
         Self {
             pulse: Pulse::new(),
             threshold: AtomicU64::new(THRESHOLD),
-            thread: AtomicI32::new(0),
+            thread: AtomicUsize::new(0),
             records: Mutex::default(),
         }
     }
@@ -76,8 +76,8 @@ impl Watched {
         Ok(Watching(watched.then(|| Arc::clone(self))))
     }
 
-    /// The kernel's number of the thread that runs the loop.
-    pub fn thread(&self) -> i32 {
+    /// The thread that runs the loop, as `sys` names it.
+    pub fn thread(&self) -> usize {
         self.thread.load(Ordering::Relaxed)
     }
 

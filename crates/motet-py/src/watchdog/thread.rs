@@ -99,11 +99,11 @@ fn create(py: Python<'_>) -> PyResult<&'static Dog> {
     Ok(dog)
 }
 
-/// A real-time signal that nobody has claimed, from the top.
+/// A signal that nobody has claimed.
 fn free_signal() -> PyResult<i32> {
-    (libc::SIGRTMIN()..=libc::SIGRTMAX()).rev().find(|signal| sys::signal_is_free(*signal)).ok_or_else(|| {
+    sys::spare_signals().find(|signal| sys::signal_is_free(*signal)).ok_or_else(|| {
         PyRuntimeError::new_err(
-            "no real-time signal is free for the watchdog; switch it off by loop.blocked_threshold = 0",
+            "no signal is free for the watchdog; switch it off by loop.blocked_threshold = 0",
         )
     })
 }
@@ -227,11 +227,12 @@ impl Dog {
     }
 
     /// Has a thread write its Python stack, and reads it.
-    fn stack_of(&self, thread: i32) -> Vec<Frame> {
+    fn stack_of(&self, thread: usize) -> Vec<Frame> {
         let mut buffer = [0; 4096];
         // What a late answer to an earlier question has left.
         while matches!(sys::read_within(&self.dump, &mut buffer, Duration::ZERO), Ok(count) if count > 0) {}
-        if sys::signal_thread(thread, self.signal).is_err() {
+        // SAFETY: a thread forgets its loop when the run ends, for which it needs the lock that is held here.
+        if unsafe { sys::signal_thread(thread, self.signal) }.is_err() {
             return Vec::new();
         }
         let mut dump = Vec::new();

@@ -1,11 +1,18 @@
 //! Non-blocking socket calls, without copies and with interrupted calls repeated.
 
-use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketAddrAny, SocketFlags};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketAddrAny};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The most pieces that one [`send_vectored`] takes (the least `IOV_MAX` of the systems supported).
 pub const MAXIMUM_PIECES: usize = 1024;
+
+/// No waiting, and no signal where the connection is broken. Apple's systems have no such flag; the interpreter ignores
+/// SIGPIPE anyway.
+#[cfg(not(target_vendor = "apple"))]
+const SEND: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
+#[cfg(target_vendor = "apple")]
+const SEND: SendFlags = SendFlags::DONTWAIT;
 
 fn repeat<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
     loop {
@@ -29,7 +36,7 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
 /// # Errors
 /// `WouldBlock` when nothing fits; the system's otherwise.
 pub fn send(socket: BorrowedFd<'_>, data: &[u8]) -> io::Result<usize> {
-    repeat(|| rustix::net::send(socket, data, SendFlags::NOSIGNAL | SendFlags::DONTWAIT))
+    repeat(|| rustix::net::send(socket, data, SEND))
 }
 
 /// Sends what fits of several pieces, at most [`MAXIMUM_PIECES`], in one call.
@@ -37,14 +44,7 @@ pub fn send(socket: BorrowedFd<'_>, data: &[u8]) -> io::Result<usize> {
 /// # Errors
 /// As [`send`].
 pub fn send_vectored(socket: BorrowedFd<'_>, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-    repeat(|| {
-        rustix::net::sendmsg(
-            socket,
-            pieces,
-            &mut Default::default(),
-            SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
-        )
-    })
+    repeat(|| rustix::net::sendmsg(socket, pieces, &mut Default::default(), SEND))
 }
 
 /// Sends a part of a file from `offset` on and returns its length; 0 at the end of the file.
@@ -76,7 +76,10 @@ pub fn send_file(
 /// `WouldBlock` when there is none; the system's otherwise.
 pub fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<SocketAddrAny>)> {
     #[cfg(not(target_vendor = "apple"))]
-    return repeat(|| rustix::net::acceptfrom_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC));
+    {
+        use rustix::net::SocketFlags;
+        repeat(|| rustix::net::acceptfrom_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC))
+    }
     #[cfg(target_vendor = "apple")]
     {
         let (socket, peer) = repeat(|| rustix::net::acceptfrom(listener))?;

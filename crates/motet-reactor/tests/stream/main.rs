@@ -1,5 +1,7 @@
 //! The transports' state machine under arbitrary calls and events, against plain books (`connection.rs`).
 
+#[path = "../cases/mod.rs"]
+mod cases;
 mod connection;
 
 use connection::Connection;
@@ -103,7 +105,7 @@ fn settle(connection: &mut Connection) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 5 } else { 800 }, ..ProptestConfig::default() })]
+    #![proptest_config(cases::config(800))]
 
     #[test]
     fn whatever_happens_every_byte_and_every_call_is_accounted_for(

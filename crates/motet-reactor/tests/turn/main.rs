@@ -1,5 +1,7 @@
 //! The turn under arbitrary programs, with a clock that the test moves; what is checked at each step is in `world.rs`.
 
+#[path = "../cases/mod.rs"]
+mod cases;
 mod world;
 
 use motet_reactor::clock::{Clock, ManualClock};
@@ -25,12 +27,8 @@ fn script(stops: u32) -> impl Strategy<Value = Vec<Vec<Effect>>> {
     prop::collection::vec(prop::collection::vec(effect(stops), 0..5), 0..400)
 }
 
-fn config(cases: u32) -> ProptestConfig {
-    ProptestConfig { cases: if cfg!(miri) { 3 } else { cases }, ..ProptestConfig::default() }
-}
-
 proptest! {
-    #![proptest_config(config(150))]
+    #![proptest_config(cases::config(150))]
 
     #[test]
     fn every_job_runs_once_in_its_round(script in script(0), at_first in 0..5_usize) {

@@ -1,0 +1,1 @@
+"""Programs and libraries that many people run, unmodified, on both makes of loop: a smoke of each."""
