@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from contextlib import closing
 from typing import Any
 
@@ -13,7 +12,6 @@ import pytest
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 CALLS: dict[str, Call] = {
-    "start_tls": ((None, None, None), {}),
     "create_datagram_endpoint": ((asyncio.DatagramProtocol,), {"local_addr": ("127.0.0.1", 0)}),
     "connect_read_pipe": ((asyncio.Protocol, None), {}),
     "connect_write_pipe": ((asyncio.Protocol, None), {}),
@@ -21,11 +19,6 @@ CALLS: dict[str, Call] = {
     "subprocess_exec": ((asyncio.SubprocessProtocol, "true"), {}),
     "sendfile": ((None, None), {}),
     "sock_sendfile": ((None, None), {}),
-    "create_connection": ((asyncio.Protocol, "127.0.0.1", 1), {"ssl": True}),
-    "create_server": ((asyncio.Protocol, "127.0.0.1", 0), {"ssl": ssl.create_default_context()}),
-    "create_unix_server": ((asyncio.Protocol, "unused"), {"ssl": ssl.create_default_context()}),
-    "create_unix_connection": ((asyncio.Protocol, "unused"), {"ssl": True, "server_hostname": "name"}),
-    "connect_accepted_socket": ((asyncio.Protocol, None), {"ssl": ssl.create_default_context()}),
 }
 
 
@@ -42,7 +35,5 @@ def test_programs_that_use_it_see_it_too() -> None:
     async def main() -> None:
         with pytest.raises(NotImplementedError, match="subprocess_exec"):
             await asyncio.create_subprocess_exec("true")
-        with pytest.raises(NotImplementedError, match="create_connection"):
-            await asyncio.open_connection("127.0.0.1", 1, ssl=True)
 
     motet.run(main())

@@ -13,15 +13,14 @@ import threading
 from asyncio import events
 from asyncio.log import logger
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from . import _handles, _motet
 from ._servers import ServerMethods
 from ._signals import SignalMethods
 from ._sockets import SocketMethods
-from ._unsupported import UnsupportedMethods, refuse_tls
-
-_Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
+from ._tls import TlsMethods
+from ._unsupported import UnsupportedMethods
 
 # Before the interpreter takes down what the watchdog uses.
 atexit.register(_motet._prepare_exit)
@@ -31,7 +30,7 @@ _HOT_METHODS = ("call_soon", "call_soon_threadsafe")
 
 # The core's handles stand in for asyncio's, and are not derived from them.
 class EventLoop(  # type: ignore[misc]
-    ServerMethods, SignalMethods, SocketMethods, UnsupportedMethods, asyncio.BaseEventLoop
+    ServerMethods, SignalMethods, SocketMethods, TlsMethods, UnsupportedMethods, asyncio.BaseEventLoop
 ):
     """An event loop for one thread, with the whole interface of `asyncio.AbstractEventLoop`.
 
@@ -84,36 +83,6 @@ class EventLoop(  # type: ignore[misc]
         self._close_signals()
         asyncio.BaseEventLoop.close(self)
         self._shut()
-
-    async def create_connection(
-        self,
-        protocol_factory: Callable[[], _Protocol],
-        host: str | None = None,
-        port: int | str | None = None,
-        *,
-        ssl: Any = None,
-        **options: Any,
-    ) -> tuple[asyncio.Transport, _Protocol]:
-        """Connects to a TCP server; as `asyncio`'s method of this name."""
-        refuse_tls("create_connection", ssl)
-        return await super().create_connection(
-            protocol_factory,
-            host,  # type: ignore[arg-type]
-            port,  # type: ignore[arg-type]
-            **options,
-        )
-
-    async def connect_accepted_socket(
-        self,
-        protocol_factory: Callable[[], _Protocol],
-        sock: socket.socket,
-        *,
-        ssl: Any = None,
-        **options: Any,
-    ) -> tuple[asyncio.Transport, _Protocol]:
-        """Makes the transport of a connection accepted outside; as `asyncio`'s method of this name."""
-        refuse_tls("connect_accepted_socket", ssl)
-        return await super().connect_accepted_socket(protocol_factory, sock, **options)
 
     def statistics(self) -> dict[str, Any]:
         """What the loop has done so far; may be called at any time, also after `close()`.

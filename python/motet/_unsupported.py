@@ -11,17 +11,8 @@ def refuse(call: str, what: str) -> NoReturn:
     )
 
 
-def refuse_tls(method: str, ssl: Any) -> None:
-    if ssl:
-        refuse(f"{method}(ssl=…)", "TLS")
-
-
 class UnsupportedMethods(LoopBase):
     """Methods of an event loop that raise `NotImplementedError`."""
-
-    async def start_tls(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not supported yet."""
-        refuse("start_tls()", "TLS")
 
     async def create_datagram_endpoint(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Not supported yet."""

@@ -34,6 +34,7 @@ pub fn transport_type(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
             fast_method!(c"can_write_eof", can_write_eof, c"can_write_eof($self, /)\n--\n\nTrue: sockets have two directions."),
             fast_method!(c"close", close, c"close($self, /)\n--\n\nEnds the connection when what is queued has been sent."),
             fast_method!(c"abort", abort, c"abort($self, /)\n--\n\nEnds the connection at once; what is queued is dropped."),
+            fast_method!(c"_force_close", force_close, c"_force_close($self, /, error)\n--\n\nEnds the connection at once, because of an error or None."),
             fast_method!(c"is_closing", is_closing, c"is_closing($self, /)\n--\n\nWhether the transport is closing or closed."),
             fast_method!(c"is_reading", is_reading, c"is_reading($self, /)\n--\n\nWhether the protocol receives data."),
             fast_method!(c"pause_reading", pause_reading, c"pause_reading($self, /)\n--\n\nStops calling data_received()."),
@@ -49,6 +50,7 @@ pub fn transport_type(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
             property(c"_extra", extra),
             property(c"_loop", event_loop),
             property(c"_protocol", protocol),
+            property(c"_start_tls_compatible", start_tls_compatible),
         ];
         HeapType::new(
             py,
@@ -85,6 +87,7 @@ getter!(protocol, |this: This<'_, '_>| {
     let (transport, _claim) = claimed(this, "transport._protocol")?;
     transport.protocol(this.py()).into_py_any(this.py())
 });
+getter!(start_tls_compatible, |this: This<'_, '_>| true.into_py_any(this.py()));
 
 /// The Rust part, with the loop claimed for the call.
 #[inline]
@@ -273,6 +276,18 @@ fn abort(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
     if !transport.with(|connection| connection.stream.is_lost()) {
         transport.event_loop.get().require_open()?;
         lifecycle::abort(&this, None)?;
+    }
+    none(this)
+}
+
+fn force_close(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    let mut storage = Storage::default();
+    let arguments = arguments.complete("_force_close", &["error"], &mut storage)?;
+    let error = arguments.get(0).to_owned();
+    let (transport, _claim) = claimed(this, "transport.abort()")?;
+    if !transport.with(|connection| connection.stream.is_lost()) {
+        transport.event_loop.get().require_open()?;
+        lifecycle::abort(&this, (!error.is_none()).then(|| error.unbind()))?;
     }
     none(this)
 }

@@ -203,6 +203,8 @@ fn apply(transport: &Bound<'_, PyAny>, actions: Actions) -> PyResult<()> {
     }
     if actions.contains(Actions::RESUME_WRITING) {
         lifecycle::tell_protocol(transport, pyo3::intern!(transport.py(), "resume_writing"))?;
+        let rest = body(transport.as_borrowed()).with(|connection| connection.stream.resumed());
+        apply(transport, rest)?;
     }
     if actions.contains(Actions::SHUTDOWN) {
         lifecycle::shut_down_output(transport);
