@@ -15,7 +15,7 @@ from asyncio.log import logger
 from collections.abc import Callable
 from typing import Any
 
-from . import _handles, _motet
+from . import _handles, _motet, _tls
 from ._servers import ServerMethods
 from ._signals import SignalMethods
 from ._sockets import SocketMethods
@@ -42,6 +42,7 @@ class EventLoop(  # type: ignore[misc]
         self._signal_sockets = None
         self._signal_handlers = {}
         self._unix_paths: dict[socket.socket, tuple[str, int]] = {}
+        self._tls_way = _tls.choose_way()
         asyncio.BaseEventLoop.__init__(self)
         # A bound method in the instance's dictionary is found faster than the class's: the interpreter cannot
         # specialise look-ups of methods on instances of extended C classes. `close()` breaks the cycle.
@@ -93,11 +94,12 @@ class EventLoop(  # type: ignore[misc]
         (outside and inside waits), `lag` (`p50`, `p99`, `max`, `count` of the busy stretches between two
         polls: how long an event may have waited). `blocked`: the places where one callback held the loop for
         longer than `blocked_threshold`, longest first, each with `function`, `file`, `line`, `seconds`,
-        `ended` and `stack` (function, file, line; innermost first).
+        `ended` and `stack` (function, file, line; innermost first). `tls`: how TLS is done, `native` (the
+        interpreter's OpenSSL, driven from Rust) or `memory-bio` (the standard library's way).
 
         Raises `RuntimeError` when another thread runs the loop.
         """
-        return self._counters()
+        return {**self._counters(), "tls": self._tls_way}
 
     def _callback_failed(
         self,

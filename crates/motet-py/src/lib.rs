@@ -25,6 +25,7 @@ mod schedule;
 mod sys;
 mod task;
 mod thread_bound;
+mod tls;
 mod transport;
 mod watchdog;
 mod watched;
@@ -41,6 +42,13 @@ fn prepare_exit(py: Python<'_>) {
     });
 }
 
+/// Whether TLS can be driven natively, on the OpenSSL that the interpreter's own module is linked with.
+#[pyfunction]
+#[pyo3(name = "_reach_libssl")]
+fn reach_libssl(py: Python<'_>) -> PyResult<bool> {
+    tls::reach(py)
+}
+
 /// The core of motet: the event loop's machinery.
 #[pymodule(gil_used = false)]
 fn _motet(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -51,7 +59,9 @@ fn _motet(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<handle::TimerHandle>()?;
     module.add_class::<listener::Listener>()?;
     module.add("SocketTransport", transport::transport_type(py)?)?;
+    module.add("TlsTransport", tls::tls_type(py)?)?;
     module.add_function(wrap_pyfunction!(prepare_exit, module)?)?;
+    module.add_function(wrap_pyfunction!(reach_libssl, module)?)?;
     schedule::add_methods(py)?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What the program calls on a transport.
 
 use super::delivery::Delivery;
-use super::{TYPE, Transport, apply, body, extra_info, input_output, lifecycle};
+use super::{Piece, TYPE, Transport, apply, body, extra_info, input_output, lifecycle};
 use crate::errors::{closed_descriptor, os_error};
 use crate::event_loop::{State, wrong_thread};
 use crate::heap_type::HeapType;
@@ -14,7 +14,6 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyType};
 use pyo3::{Borrowed, IntoPyObjectExt, ffi, intern};
-use std::ffi::c_void;
 use std::io;
 
 type This<'a, 'py> = Borrowed<'a, 'py, PyAny>;
@@ -65,18 +64,23 @@ pub fn transport_type(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
 }
 
 /// A property that cannot be set; it hides the slot of the base class.
-fn property(name: &'static std::ffi::CStr, get: ffi::getter) -> ffi::PyGetSetDef {
+pub fn property(name: &'static std::ffi::CStr, get: ffi::getter) -> ffi::PyGetSetDef {
     ffi::PyGetSetDef { name: name.as_ptr(), get: Some(get), ..Default::default() }
 }
 
 macro_rules! getter {
     ($name:ident, $value:expr) => {
-        unsafe extern "C" fn $name(this: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+        unsafe extern "C" fn $name(
+            this: *mut pyo3::ffi::PyObject,
+            _: *mut std::ffi::c_void,
+        ) -> *mut pyo3::ffi::PyObject {
             // SAFETY: the interpreter calls the getter with an object of the class.
             unsafe { crate::method::enter(this, |this| $value(this)) }
         }
     };
 }
+
+pub(crate) use getter;
 
 getter!(extra, |this: This<'_, '_>| {
     let (transport, _claim) = claimed(this, "transport._extra")?;
@@ -104,7 +108,7 @@ fn none(this: This<'_, '_>) -> PyResult<Py<PyAny>> {
 }
 
 /// Exact bytes of a bytes-like object: itself, or a copy of what the program may change later.
-fn exact_bytes<'py>(data: Borrowed<'_, 'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+pub fn exact_bytes<'py>(data: Borrowed<'_, 'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
     if let Ok(bytes) = data.cast_exact::<PyBytes>() {
         return Ok(bytes.to_owned());
     }
@@ -146,7 +150,8 @@ fn write(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>
     match admission {
         Admission::Send => send_now(this, transport, data),
         Admission::Enqueue => {
-            let actions = transport.with(|connection| connection.stream.enqueue(data.into(), 0));
+            let actions =
+                transport.with(|connection| connection.stream.enqueue(Piece::Bytes(data.into()), 0));
             request_flush(this, transport)?;
             apply(&this, actions)?;
             none(this)
@@ -191,7 +196,7 @@ fn send_now(this: This<'_, '_>, transport: &Transport, data: Bound<'_, PyBytes>)
     if count < slice.len() {
         let actions = transport.with(|connection| {
             connection.stream.blocked();
-            connection.stream.enqueue(data.into(), count)
+            connection.stream.enqueue(Piece::Bytes(data.into()), count)
         });
         apply(&this, actions)?;
     }
@@ -237,7 +242,7 @@ fn write_lines(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<
             none(this)
         }
         Admission::Send | Admission::Enqueue => {
-            transport.with(|connection| connection.stream.enqueue_all(pieces));
+            transport.with(|connection| connection.stream.enqueue_all(pieces.into_iter().map(Piece::Bytes)));
             if admission == Admission::Send {
                 input_output::send_queue(transport, &this)?;
             } else {
@@ -266,6 +271,10 @@ fn close(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
     // As asyncio: a transport whose loop is closed cannot tell its protocol anything.
     if !transport.with(|connection| connection.stream.is_closing()) {
         transport.event_loop.get().require_open()?;
+        // What TLS has taken over from the program and not made into records yet.
+        if transport.with(|connection| connection.delivery == Delivery::Tls) {
+            input_output::send_queue(transport, &this)?;
+        }
         lifecycle::close(&this)?;
     }
     none(this)
@@ -321,8 +330,11 @@ fn set_protocol(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py
     let arguments = arguments.complete("set_protocol", &["protocol"], &mut storage)?;
     let protocol = arguments.get(0);
     let delivery = Delivery::of(&protocol)?;
-    let protocol = protocol.to_owned().unbind();
     let (transport, _claim) = claimed(this, "transport.set_protocol()")?;
+    if delivery == Delivery::Tls {
+        crate::tls::attach(&protocol, &this);
+    }
+    let protocol = protocol.to_owned().unbind();
     let old = transport.with(|connection| {
         connection.delivery = delivery;
         connection.protocol.replace(protocol)
@@ -351,7 +363,7 @@ fn get_extra_info(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<
 }
 
 /// The arguments of a method with two named ones.
-fn bind<'a, 'py>(
+pub fn bind<'a, 'py>(
     function: &str,
     names: [&str; 2],
     arguments: &Arguments<'a, 'py>,

@@ -7,18 +7,25 @@
 //! - `input_output.rs`: what the loop calls: readiness, flushing, steps put off to a later round.
 //! - `delivery.rs`: how data reaches a protocol.
 //! - `lifecycle.rs`: how a transport begins and ends.
+//! - `below_tls.rs`: a transport whose protocol is TLS, and what TLS asks of it.
 //! - `extra_info.rs`: `get_extra_info`, made when asked for.
 
+mod below_tls;
 mod delivery;
 mod extra_info;
 mod input_output;
 mod lifecycle;
 mod methods;
 
-use delivery::Delivery;
+pub use below_tls::{
+    close, force_close, is_closing, pause_reading, put_below_tls, queued_bytes, request_flush_of,
+    resume_reading, send_queue,
+};
+pub use delivery::{Delivery, feed_reader};
 pub use input_output::{flush, ready, run_deferred};
-pub use lifecycle::{begin_accepted, connect, loop_closed};
-pub use methods::transport_type;
+pub use lifecycle::{begin_accepted, connect, loop_closed, warnings_warn};
+pub(crate) use methods::getter;
+pub use methods::{bind, exact_bytes, property, transport_type};
 
 use crate::event_loop::Loop;
 use crate::heap_type::{Body, HeapType};
@@ -42,6 +49,25 @@ pub enum Deferred {
     Read,
     /// Tell the protocol that the connection is lost, and close the socket.
     Lost,
+    /// A step of the TLS above.
+    Tls(crate::tls::Step),
+}
+
+/// One piece of queued data.
+enum Piece {
+    /// What the program has written.
+    Bytes(PyBackedBytes),
+    /// What TLS has made of it.
+    Records(Vec<u8>),
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Records(records) => records,
+        }
+    }
 }
 
 /// Who owns the descriptor.
@@ -80,7 +106,7 @@ impl Socket {
 
 /// What changes in the life of a transport.
 struct Connection {
-    stream: Stream<PyBackedBytes>,
+    stream: Stream<Piece>,
     socket: Socket,
     token: Option<Token>,
     protocol: Option<Py<PyAny>>,
@@ -144,6 +170,10 @@ impl Transport {
             self.with(|connection| std::mem::replace(&mut connection.socket, Socket::Closed(number, None)));
         drop(gone);
         Ok(Err(crate::errors::closed_descriptor()))
+    }
+
+    fn delivery(&self) -> Delivery {
+        self.with(|connection| connection.delivery)
     }
 
     fn protocol<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
