@@ -1,4 +1,4 @@
-"""An echo server for any event loop in three styles that programs use; prints its port, serves until killed.
+"""An echo server for any event loop in four styles that programs use; prints its port, serves until killed.
 
 No style uses `serve_forever`: with rloop it never listens. The socket is made here, with a long backlog, so
 that 1,024 clients that arrive at once measure the loop and not the queue of the kernel.
@@ -9,12 +9,15 @@ import asyncio
 import os
 import resource
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from harness import loops
 
 BACKLOG = 4096
 READ_SIZE = 64 * 1024
+CERTIFICATE = Path(__file__).parent.parent / "tests" / "certificates" / "server.pem"
 
 
 class Echo(asyncio.Protocol):
@@ -61,6 +64,15 @@ async def serve_protocol(listener: socket.socket) -> None:
     await _for_ever(server)
 
 
+async def serve_tls(listener: socket.socket) -> None:
+    """Serve with `create_server(ssl=…)` and a protocol."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(CERTIFICATE)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Echo, sock=listener, backlog=BACKLOG, ssl=context)
+    await _for_ever(server)
+
+
 async def serve_streams(listener: socket.socket) -> None:
     """Serve with `asyncio.start_server`."""
     server = await asyncio.start_server(echo_stream, sock=listener, backlog=BACKLOG)
@@ -86,6 +98,7 @@ async def _for_ever(server: asyncio.AbstractServer) -> None:
 
 STYLES: dict[str, Callable[[socket.socket], Awaitable[None]]] = {
     "protocol": serve_protocol,
+    "tls": serve_tls,
     "streams": serve_streams,
     "sock": serve_sock,
 }

@@ -191,7 +191,7 @@ class TlsMethods(LoopBase):
         shutdown_timeout: float | None,
         *,
         made: bool,
-    ) -> _motet.TlsTransport | None:
+    ) -> _motet.SSLTransport | None:
         hostname = None if server_side else server_hostname or None
         ssl_object = context.wrap_bio(_NO_INPUT, _NO_OUTPUT, server_side=server_side, server_hostname=hostname)
         return self._make_tls_transport(

@@ -59,7 +59,7 @@ fn _motet(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<handle::TimerHandle>()?;
     module.add_class::<listener::Listener>()?;
     module.add("SocketTransport", transport::transport_type(py)?)?;
-    module.add("TlsTransport", tls::tls_type(py)?)?;
+    module.add("SSLTransport", tls::tls_type(py)?)?;
     module.add_function(wrap_pyfunction!(prepare_exit, module)?)?;
     module.add_function(wrap_pyfunction!(reach_libssl, module)?)?;
     schedule::add_methods(py)?;

@@ -52,7 +52,7 @@ pub fn tls_type(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
         ];
         HeapType::new(
             py,
-            c"motet._motet.TlsTransport",
+            c"motet._motet.SSLTransport",
             c"A stream transport with TLS over a socket's transport. Not thread-safe.",
             &base,
             methods,
@@ -328,5 +328,5 @@ pub fn describe(this: This<'_, '_>) -> PyResult<Py<PyAny>> {
         Some(lower) => lower.repr()?.to_string(),
         None => "no transport".to_owned(),
     };
-    format!("<TlsTransport {phase} {side} over {lower}>").into_py_any(this.py())
+    format!("<SSLTransport {phase} {side} over {lower}>").into_py_any(this.py())
 }

@@ -1,4 +1,4 @@
-//! The class `motet._motet.TlsTransport`: TLS between a protocol and a [`SocketTransport`](crate::transport).
+//! The class `motet._motet.SSLTransport`: TLS between a protocol and a [`SocketTransport`](crate::transport).
 //!
 //! One object is both: the transport of the protocol above, and what the socket's transport below has in place of a protocol
 //! ([`Delivery::Tls`](crate::transport::Delivery)). The `SSL` object belongs to an `ssl.SSLObject` that the program's context has

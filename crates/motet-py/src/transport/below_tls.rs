@@ -131,7 +131,7 @@ pub fn run_step(this: &Transport, transport: &Bound<'_, PyAny>, step: tls::Step)
 /// Puts TLS above a transport that carries something else so far; the handshake begins in a later round.
 pub fn put_below_tls(transport: &Bound<'_, PyAny>, above: &Bound<'_, PyAny>) -> PyResult<()> {
     if !transport.get_type().is(super::transport_type(transport.py())?) || !tls::is_tls(above) {
-        return Err(PyTypeError::new_err("a SocketTransport and a TlsTransport are needed"));
+        return Err(PyTypeError::new_err("a SocketTransport and an SSLTransport are needed"));
     }
     transport.call_method1(pyo3::intern!(transport.py(), "set_protocol"), (above,))?;
     let this = body(transport.as_borrowed());
