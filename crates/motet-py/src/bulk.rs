@@ -22,6 +22,20 @@ pub fn receive<'py>(
     descriptor: BorrowedFd<'_>,
     capacity: usize,
 ) -> PyResult<io::Result<Bound<'py, PyBytes>>> {
+    let (data, received) =
+        fill(py, capacity, |memory| match socket::receive_uninitialised(descriptor, memory) {
+            Ok(filled) => (filled.len(), Ok(())),
+            Err(error) => (0, Err(error)),
+        })?;
+    Ok(received.map(|()| data))
+}
+
+/// A new object of the length that `write` says it has written, at most `capacity`; and what else it says.
+pub fn fill<'py, R>(
+    py: Python<'py>,
+    capacity: usize,
+    write: impl FnOnce(&mut [MaybeUninit<u8>]) -> (usize, R),
+) -> PyResult<(Bound<'py, PyBytes>, R)> {
     // SAFETY: an object of this size with unwritten contents, which nobody else has seen; null with an exception set otherwise.
     let object = unsafe {
         let object = ffi::PyBytes_FromStringAndSize(std::ptr::null(), capacity as ffi::Py_ssize_t);
@@ -32,10 +46,7 @@ pub fn receive<'py>(
         let start = ffi::PyBytes_AsString(object.as_ptr()).cast::<MaybeUninit<u8>>();
         std::slice::from_raw_parts_mut(start, capacity)
     };
-    let count = match socket::receive_uninitialised(descriptor, memory) {
-        Ok(filled) => filled.len(),
-        Err(error) => return Ok(Err(error)),
-    };
+    let (count, result) = write(memory);
     let mut pointer = object.into_ptr();
     // SAFETY: the only reference to an object that nobody has hashed. Where it fails the object is gone, the pointer is null and an
     // exception is set.
@@ -43,5 +54,5 @@ pub fn receive<'py>(
         _PyBytes_Resize(&raw mut pointer, count as ffi::Py_ssize_t);
         Bound::from_owned_ptr_or_err(py, pointer)?
     };
-    Ok(Ok(object.cast_into::<PyBytes>()?))
+    Ok((object.cast_into::<PyBytes>()?, result))
 }

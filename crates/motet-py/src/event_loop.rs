@@ -27,8 +27,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Size of the buffer that reads land in before they become exact `bytes`: asyncio's and libuv's.
 pub const READ_BUFFER: usize = 256 * 1024;
-/// What OpenSSL may have kept of earlier input, beyond what one read brings: less than two records.
-const PARTIAL_RECORD: usize = 32 * 1024;
+/// Size of the buffer for plaintext of small reads.
+const PLAINTEXT_BUFFER: usize = 64 * 1024;
 /// Handles kept for reuse by the loop's thread while the loop is idle. A busy loop keeps all that it has used in one burst.
 const SPARE_HANDLES: usize = 1024;
 /// Handles kept for reuse by other threads.
@@ -99,7 +99,7 @@ impl Books {
     /// What a TLS connection borrows to read.
     pub fn tls_buffers(&mut self) -> TlsBuffers<'_> {
         if self.plaintext.is_empty() {
-            self.plaintext = Box::new_uninit_slice(READ_BUFFER + PARTIAL_RECORD);
+            self.plaintext = Box::new_uninit_slice(PLAINTEXT_BUFFER);
         }
         TlsBuffers { received: &mut self.read_buffer, plaintext: &mut self.plaintext }
     }

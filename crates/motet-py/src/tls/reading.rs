@@ -2,8 +2,8 @@
 
 use super::{Phase, Step, Tls, Told, body, closing, fail, writing};
 use crate::transport::{Delivery, feed_reader};
-use crate::{call, transport};
-use motet_tls::{Failed, Read};
+use crate::{bulk, call, transport};
+use motet_tls::{Failed, Read, Session};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -13,6 +13,9 @@ use std::mem::MaybeUninit;
 
 /// Water marks of what waits to be read, as asyncio's.
 pub const DEFAULT_LIMITS: (usize, usize) = (64 * 1024, 256 * 1024);
+
+/// Input from which on plaintext is read into the `bytes` itself: to shrink these costs less than to copy so much.
+const LARGE: usize = 32 * 1024;
 
 /// Why reading has stopped.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -95,29 +98,20 @@ fn read_bytes(this: &Tls, protocol: &Bound<'_, PyAny>, delivery: Delivery, count
             if count > 0 {
                 layer.session.lend_input(buffers.received, count);
             }
-            let mut filled = 0;
-            let stop = loop {
-                match layer.session.read(&mut buffers.plaintext[filled..]) {
-                    Ok(Read::Bytes(more)) => filled += more,
-                    Ok(Read::Blocked) => break Stop::Blocked,
-                    Ok(Read::Closed) => break Stop::Closed,
-                    Err(Failed) => break Stop::Failed,
-                }
-                if filled == buffers.plaintext.len() {
-                    break Stop::Full;
-                }
-                if !layer.session.has_pending() {
-                    break Stop::Blocked;
-                }
+            // Allocating bytes runs no Python code.
+            let result = if count >= LARGE {
+                bulk::fill(py, count, |memory| read_all(&mut layer.session, memory))
+            } else {
+                let (filled, stop) = read_all(&mut layer.session, buffers.plaintext);
+                // SAFETY: `read_all` has written these bytes.
+                let plaintext = unsafe { buffers.plaintext[..filled].assume_init_ref() };
+                Ok((PyBytes::new(py, plaintext), stop))
             };
             layer.session.return_input(buffers.received);
-            // SAFETY: the reads above have written these bytes.
-            let plaintext = unsafe { buffers.plaintext[..filled].assume_init_ref() };
-            // Allocating bytes runs no Python code.
-            ((filled > 0).then(|| PyBytes::new(py, plaintext)), stop)
+            result
         })
-    })?;
-    if let Some(data) = data {
+    })??;
+    if !data.as_bytes().is_empty() {
         match delivery {
             Delivery::Reader => feed_reader(protocol, &data)?,
             _ => {
@@ -126,6 +120,25 @@ fn read_bytes(this: &Tls, protocol: &Bound<'_, PyAny>, delivery: Delivery, count
         }
     }
     Ok(stop)
+}
+
+/// Reads until there is no more, or no more room. Returns how much that was.
+fn read_all(session: &mut Session, memory: &mut [MaybeUninit<u8>]) -> (usize, Stop) {
+    let mut filled = 0;
+    loop {
+        match session.read(&mut memory[filled..]) {
+            Ok(Read::Bytes(more)) => filled += more,
+            Ok(Read::Blocked) => return (filled, Stop::Blocked),
+            Ok(Read::Closed) => return (filled, Stop::Closed),
+            Err(Failed) => return (filled, Stop::Failed),
+        }
+        if filled == memory.len() {
+            return (filled, Stop::Full);
+        }
+        if !session.has_pending() {
+            return (filled, Stop::Blocked);
+        }
+    }
 }
 
 /// Reads into the protocol's own buffer.
@@ -145,21 +158,7 @@ fn read_into_protocol(this: &Tls, protocol: &Bound<'_, PyAny>) -> PyResult<Stop>
     // read; other threads that write to it meanwhile break the protocol's contract, as with `socket.recv_into`.
     let memory =
         unsafe { std::slice::from_raw_parts_mut(buffer.buf_ptr().cast::<MaybeUninit<u8>>(), capacity) };
-    let (filled, stop) = this.with_session(py, |layer| {
-        let mut filled = 0;
-        let stop = loop {
-            match layer.session.read(&mut memory[filled..]) {
-                Ok(Read::Bytes(more)) => filled += more,
-                Ok(Read::Blocked) => break Stop::Blocked,
-                Ok(Read::Closed) => break Stop::Closed,
-                Err(Failed) => break Stop::Failed,
-            }
-            if filled == capacity {
-                break Stop::Full;
-            }
-        };
-        (filled, stop)
-    });
+    let (filled, stop) = this.with_session(py, |layer| read_all(&mut layer.session, memory));
     drop(buffer);
     if filled > 0 {
         call::method_with(protocol, intern!(py, "buffer_updated"), &filled.into_bound_py_any(py)?)?;

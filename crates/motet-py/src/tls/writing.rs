@@ -16,13 +16,13 @@ const RECORD: usize = 16 * 1024;
 /// How much plaintext is made into records before they are sent.
 const BATCH: usize = 64 * 1024;
 
-/// Queues what the program has written. Once it is more than the high-water mark allows it is sent at once, as far as it fits,
-/// instead of at the round's end.
+/// Queues what the program has written. What is worth a system call of its own is sent at once, as far as it fits, instead of at
+/// the round's end: its memory is free again the sooner.
 pub fn write(transport: &Bound<'_, PyAny>, pieces: impl IntoIterator<Item = PyBackedBytes>) -> PyResult<()> {
     let this = body(transport.as_borrowed());
     let queued = this.with(|layer| {
         pieces.into_iter().for_each(|piece| layer.queue.push(piece, 0));
-        layer.phase == Phase::Open && layer.queue.bytes() >= layer.write_limits.1
+        layer.phase == Phase::Open && layer.queue.bytes() >= BATCH.min(layer.write_limits.1)
     });
     if queued && let Some(lower) = this.lower(transport.py()) {
         transport::send_queue(&lower)?;
