@@ -24,6 +24,15 @@ def make_loop(request: pytest.FixtureRequest) -> MakeLoop:
     return maker
 
 
+@pytest.fixture(params=["asyncio", "native", "memory-bio"])
+def make_tls_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> MakeLoop:
+    """What makes a loop: asyncio's own, then motet's with either way of TLS."""
+    if request.param == "asyncio":
+        return asyncio.new_event_loop
+    monkeypatch.setenv("MOTET_TLS", request.param)
+    return motet.new_event_loop
+
+
 @pytest.fixture(autouse=True)
 def collected_before_python_3_12() -> Iterator[None]:
     """Collects what a test has left, without warnings, where `Server.wait_closed()` waits for no connection.

@@ -38,11 +38,17 @@ class EventLoop(  # type: ignore[misc]
     runs the loop, or send what they were given to it where that can be done (`call_soon`, `call_later`).
     """
 
+    def __new__(cls, *args: object, **kwargs: object) -> "EventLoop":
+        # Before there is a loop that would have to be closed.
+        way = _tls.choose_way()
+        loop = super().__new__(cls, *args, **kwargs)
+        loop._tls_way = way
+        return loop
+
     def __init__(self) -> None:
         self._signal_sockets = None
         self._signal_handlers = {}
         self._unix_paths: dict[socket.socket, tuple[str, int]] = {}
-        self._tls_way = _tls.choose_way()
         asyncio.BaseEventLoop.__init__(self)
         # A bound method in the instance's dictionary is found faster than the class's: the interpreter cannot
         # specialise look-ups of methods on instances of extended C classes. `close()` breaks the cycle.

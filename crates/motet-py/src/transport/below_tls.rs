@@ -166,8 +166,17 @@ pub fn is_closing(transport: &Bound<'_, PyAny>) -> bool {
     body(transport.as_borrowed()).with(|connection| connection.stream.is_closing())
 }
 
-/// Ends the connection when what is queued here has been sent.
+/// Ends the connection when what is queued here, and what TLS has made as its last, has been sent.
 pub fn close(transport: &Bound<'_, PyAny>) -> PyResult<()> {
+    let this = body(transport.as_borrowed());
+    if let Some(above) = above(this, transport.py()) {
+        this.event_loop.get().with("transport.close()", |state| {
+            let made = tls::take_records(&above, state);
+            let records = std::mem::take(&mut state.records);
+            this.with(|connection| connection.stream.enqueue_all([Piece::Records(records)]));
+            made
+        })?.or_else(|failed| tls::sent(&above, Err(failed)))?;
+    }
     lifecycle::close(transport)
 }
 
