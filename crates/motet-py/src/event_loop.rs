@@ -427,8 +427,8 @@ impl Loop {
         waiter: Option<Py<PyAny>>,
         server_side: bool,
         made: bool,
-        handshake_timeout: f64,
-        shutdown_timeout: f64,
+        handshake_timeout: f32,
+        shutdown_timeout: f32,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let settings = tls::Settings {
             protocol,

@@ -102,6 +102,15 @@ impl Session {
         *buffer = std::mem::replace(&mut wire.input, unread);
     }
 
+    /// Gives up the memory of input that was read; for after [`Session::append_input`].
+    pub fn forget_input(&self) {
+        let mut wire = self.shared.lock();
+        if wire.unread().is_empty() {
+            (wire.start, wire.end) = (0, 0);
+            wire.input = Box::default();
+        }
+    }
+
     /// Bytes of input that OpenSSL has not read yet.
     pub fn unread(&self) -> usize {
         self.shared.lock().unread().len()

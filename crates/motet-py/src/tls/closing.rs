@@ -117,11 +117,11 @@ pub fn later(transport: &Bound<'_, PyAny>, step: Step) -> PyResult<()> {
 }
 
 /// Has `step` run after so many seconds, in place of what was to run before.
-pub fn start_timer(transport: &Bound<'_, PyAny>, seconds: f64, step: Step) -> PyResult<()> {
+pub fn start_timer(transport: &Bound<'_, PyAny>, seconds: f32, step: Step) -> PyResult<()> {
     let this = body(transport.as_borrowed());
     cancel_timer(this);
     let Some(lower) = this.lower(transport.py()) else { return Ok(()) };
-    let deadline = MonotonicClock.now().saturating_add((seconds * 1e9) as u64);
+    let deadline = MonotonicClock.now().saturating_add((f64::from(seconds) * 1e9) as u64);
     let mut task = Some(Task::Transport(lower.unbind(), Deferred::Tls(step)));
     let key = this.event_loop.get().with("transport.close()", |state| {
         state.turn.schedule(deadline, task.take().expect("the closure runs once"))

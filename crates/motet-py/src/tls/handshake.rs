@@ -73,6 +73,7 @@ fn complete(transport: &Bound<'_, PyAny>) -> PyResult<()> {
     let this = body(transport.as_borrowed());
     closing::cancel_timer(this);
     let (still, first) = this.with(|layer| {
+        layer.session.forget_input();
         let still = layer.phase == Phase::Handshake;
         let first = layer.told == Told::Nothing;
         if still {
@@ -121,7 +122,7 @@ pub fn fail_handshake(transport: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()
 /// The peer has not ended the handshake in time.
 pub fn timed_out(transport: &Bound<'_, PyAny>) -> PyResult<()> {
     let seconds = body(transport.as_borrowed()).handshake_seconds;
-    let text = format!("SSL handshake is taking longer than {seconds} seconds: aborting the connection");
+    let text = format!("SSL handshake is taking longer than {seconds:?} seconds: aborting the connection");
     fail(transport, PyConnectionAbortedError::new_err(text), "Fatal error on transport")
 }
 

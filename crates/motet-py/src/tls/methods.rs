@@ -1,6 +1,6 @@
 //! What the program calls on a TLS transport.
 
-use super::{Phase, Step, TYPE, Tls, body, closing, extra_info, writing};
+use super::{DEFAULT_LIMITS, Limits, Phase, Step, TYPE, Tls, body, closing, extra_info, writing};
 use crate::event_loop::{State, wrong_thread};
 use crate::heap_type::HeapType;
 use crate::method::{Arguments, Storage, fast_method};
@@ -271,13 +271,13 @@ fn get_write_buffer_size(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<P
 
 fn get_write_buffer_limits(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
     let (tls, _claim) = claimed(this, "transport.get_write_buffer_limits()")?;
-    tls.with(|layer| layer.write_limits).into_py_any(this.py())
+    tls.with(|layer| layer.limits().write).into_py_any(this.py())
 }
 
 fn set_write_buffer_limits(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
-    let limits = limits("set_write_buffer_limits", &arguments, writing::DEFAULT_LIMITS.1)?;
+    let limits = limits("set_write_buffer_limits", &arguments, DEFAULT_LIMITS.write.1)?;
     let (tls, _claim) = claimed(this, "transport.set_write_buffer_limits()")?;
-    tls.with(|layer| layer.write_limits = limits);
+    tls.with(|layer| layer.limits = Some(Box::new(Limits { write: limits, ..layer.limits() })));
     writing::check_limits(&this)?;
     none(this)
 }
@@ -289,13 +289,13 @@ fn get_read_buffer_size(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py
 
 fn get_read_buffer_limits(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
     let (tls, _claim) = claimed(this, "transport.get_read_buffer_limits()")?;
-    tls.with(|layer| layer.read_limits).into_py_any(this.py())
+    tls.with(|layer| layer.limits().read).into_py_any(this.py())
 }
 
 fn set_read_buffer_limits(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
-    let limits = limits("set_read_buffer_limits", &arguments, super::reading::DEFAULT_LIMITS.1)?;
+    let limits = limits("set_read_buffer_limits", &arguments, DEFAULT_LIMITS.read.1)?;
     let (tls, _claim) = claimed(this, "transport.set_read_buffer_limits()")?;
-    tls.with(|layer| layer.read_limits = limits);
+    tls.with(|layer| layer.limits = Some(Box::new(Limits { read: limits, ..layer.limits() })));
     none(this)
 }
 

@@ -78,6 +78,22 @@ enum Told {
     ConnectionLost,
 }
 
+/// Water marks, low and high.
+#[derive(Clone, Copy)]
+struct Limits {
+    write: (usize, usize),
+    read: (usize, usize),
+}
+
+impl Layer {
+    fn limits(&self) -> Limits {
+        self.limits.as_deref().copied().unwrap_or(DEFAULT_LIMITS)
+    }
+}
+
+/// As asyncio's.
+const DEFAULT_LIMITS: Limits = Limits { write: (128 * 1024, 512 * 1024), read: (64 * 1024, 256 * 1024) };
+
 /// What changes in the life of a connection.
 struct Layer {
     phase: Phase,
@@ -92,9 +108,8 @@ struct Layer {
     /// The peer has closed the connection below TLS.
     end_of_input: bool,
     dropped_writes: u32,
-    /// Water marks, low and high.
-    write_limits: (usize, usize),
-    read_limits: (usize, usize),
+    /// Boxed, for most programs leave them as they are.
+    limits: Option<Box<Limits>>,
     session: Session,
     queue: WriteQueue<PyBackedBytes>,
     timer: Option<TimerKey>,
@@ -119,8 +134,8 @@ pub struct Tls {
     /// The program's `ssl.SSLContext`.
     context: Py<PyAny>,
     server_side: bool,
-    handshake_seconds: f64,
-    shutdown_seconds: f64,
+    handshake_seconds: f32,
+    shutdown_seconds: f32,
     layer: RefCell<Layer>,
 }
 
@@ -178,8 +193,8 @@ pub struct Settings<'py> {
     pub server_side: bool,
     /// The protocol has been told of the connection already.
     pub made: bool,
-    pub handshake_seconds: f64,
-    pub shutdown_seconds: f64,
+    pub handshake_seconds: f32,
+    pub shutdown_seconds: f32,
 }
 
 /// Makes a TLS transport, to be given to a socket's transport as its protocol; nothing where the `SSL` object cannot be driven
@@ -202,8 +217,7 @@ pub fn create<'py>(
         flush_requested: false,
         end_of_input: false,
         dropped_writes: 0,
-        write_limits: writing::DEFAULT_LIMITS,
-        read_limits: reading::DEFAULT_LIMITS,
+        limits: None,
         session,
         queue: WriteQueue::default(),
         timer: None,

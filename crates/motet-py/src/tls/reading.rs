@@ -11,9 +11,6 @@ use pyo3::types::PyBytes;
 use pyo3::{IntoPyObjectExt, intern};
 use std::mem::MaybeUninit;
 
-/// Water marks of what waits to be read, as asyncio's.
-pub const DEFAULT_LIMITS: (usize, usize) = (64 * 1024, 256 * 1024);
-
 /// Input from which on plaintext is read into the `bytes` itself: to shrink these costs less than to copy so much.
 const LARGE: usize = 32 * 1024;
 

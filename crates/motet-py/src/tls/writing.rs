@@ -9,8 +9,6 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 
-/// Water marks of what waits to be sent, as asyncio's.
-pub const DEFAULT_LIMITS: (usize, usize) = (128 * 1024, 512 * 1024);
 /// The most plaintext in one record.
 const RECORD: usize = 16 * 1024;
 /// How much plaintext is made into records before they are sent.
@@ -22,7 +20,7 @@ pub fn write(transport: &Bound<'_, PyAny>, pieces: impl IntoIterator<Item = PyBa
     let this = body(transport.as_borrowed());
     let queued = this.with(|layer| {
         pieces.into_iter().for_each(|piece| layer.queue.push(piece, 0));
-        layer.phase == Phase::Open && layer.queue.bytes() >= BATCH.min(layer.write_limits.1)
+        layer.phase == Phase::Open && layer.queue.bytes() >= BATCH.min(layer.limits().write.1)
     });
     if queued && let Some(lower) = this.lower(transport.py()) {
         transport::send_queue(&lower)?;
@@ -45,7 +43,7 @@ pub fn check_limits(transport: &Bound<'_, PyAny>) -> PyResult<()> {
     let this = body(transport.as_borrowed());
     let waiting = waiting(transport);
     let method = this.with(|layer| {
-        let (low, high) = layer.write_limits;
+        let (low, high) = layer.limits().write;
         if waiting >= high && !layer.writing_paused {
             layer.writing_paused = true;
             Some(intern!(py, "pause_writing"))

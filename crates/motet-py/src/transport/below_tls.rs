@@ -170,12 +170,15 @@ pub fn is_closing(transport: &Bound<'_, PyAny>) -> bool {
 pub fn close(transport: &Bound<'_, PyAny>) -> PyResult<()> {
     let this = body(transport.as_borrowed());
     if let Some(above) = above(this, transport.py()) {
-        this.event_loop.get().with("transport.close()", |state| {
-            let made = tls::take_records(&above, state);
-            let records = std::mem::take(&mut state.records);
-            this.with(|connection| connection.stream.enqueue_all([Piece::Records(records)]));
-            made
-        })?.or_else(|failed| tls::sent(&above, Err(failed)))?;
+        this.event_loop
+            .get()
+            .with("transport.close()", |state| {
+                let made = tls::take_records(&above, state);
+                let records = std::mem::take(&mut state.records);
+                this.with(|connection| connection.stream.enqueue_all([Piece::Records(records)]));
+                made
+            })?
+            .or_else(|failed| tls::sent(&above, Err(failed)))?;
     }
     lifecycle::close(transport)
 }
