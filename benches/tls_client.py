@@ -57,7 +57,9 @@ def handshakes(port: int, context: ssl.SSLContext) -> Iterator[int]:
             yield 1
 
 
-def run(work: Iterator[int], seconds: float, warm_up: float, spent: Callable[[], tuple[float, float]]) -> dict[str, float]:
+def run(
+    work: Iterator[int], seconds: float, warm_up: float, spent: Callable[[], tuple[float, float]]
+) -> dict[str, float]:
     """Do the work for so long and return what it took."""
     end = time.monotonic() + warm_up
     while time.monotonic() < end:

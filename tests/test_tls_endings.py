@@ -373,9 +373,8 @@ def test_a_closed_server_closes_its_clients(make_tls_loop: MakeLoop) -> None:
         _, client = await loop.create_connection(
             Keeper, "127.0.0.1", port, ssl=client_context(), server_hostname="localhost"
         )
-        while not made:
-            await asyncio.sleep(0)
-        await made[0].happened("made")
+        client.transport.write(b"x")
+        await made[0].received(1)
         made[0].transport.write(b"last")
         server.close()
         if hasattr(server, "close_clients"):

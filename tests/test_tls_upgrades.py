@@ -27,7 +27,8 @@ async def upgrade(there: Keeper, here: Keeper) -> None:
         loop.start_tls(there.transport, there, server_context(), server_side=True),
         loop.start_tls(here.transport, here, client_context(), server_hostname="localhost"),
     )
-    assert server is not None and client is not None
+    assert server is not None
+    assert client is not None
     there.transport, here.transport = server, client
 
 
@@ -135,7 +136,7 @@ def test_arguments_are_checked(make_tls_loop: MakeLoop) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         there, here = await plain_pair()
-        with pytest.raises(TypeError, match="sslcontext is expected to be an instance of ssl.SSLContext"):
+        with pytest.raises(TypeError, match="sslcontext is expected to be an instance of"):
             await loop.start_tls(here.transport, here, "context")  # type: ignore[arg-type]
         with pytest.raises(TypeError, match=r"transport .* is not supported by start_tls\(\)"):
             await loop.start_tls(asyncio.WriteTransport(), here, client_context())

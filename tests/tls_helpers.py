@@ -79,14 +79,14 @@ class Keeper(asyncio.Protocol):
         return bytes(self.data)
 
 
-class BufferKeeper(asyncio.BufferedProtocol, Keeper):
+class BufferKeeper(asyncio.BufferedProtocol, Keeper):  # type: ignore[misc]
     """As `Keeper`, with a small buffer of its own."""
 
     def __init__(self, size: int = 100) -> None:
         Keeper.__init__(self)
         self.buffer = bytearray(size)
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # type: ignore[override]
+    def get_buffer(self, sizehint: int) -> memoryview:
         return memoryview(self.buffer)
 
     def buffer_updated(self, nbytes: int) -> None:

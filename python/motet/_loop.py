@@ -13,7 +13,7 @@ import threading
 from asyncio import events
 from asyncio.log import logger
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from . import _handles, _motet, _tls
 from ._servers import ServerMethods
@@ -38,7 +38,7 @@ class EventLoop(  # type: ignore[misc]
     runs the loop, or send what they were given to it where that can be done (`call_soon`, `call_later`).
     """
 
-    def __new__(cls, *args: object, **kwargs: object) -> "EventLoop":
+    def __new__(cls, *args: object, **kwargs: object) -> Self:
         # Before there is a loop that would have to be closed.
         way = _tls.choose_way()
         loop = super().__new__(cls, *args, **kwargs)

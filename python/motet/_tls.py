@@ -1,8 +1,9 @@
 """TLS: the transports behind `ssl=` and `start_tls()`.
 
-Two ways, with the same behaviour: `native` drives the interpreter's own OpenSSL from Rust, `memory-bio` is the
-standard library's `asyncio.sslproto`. The environment variable `MOTET_TLS` names the one to take; where OpenSSL
-cannot be reached, or not for one connection (a context that makes objects of another kind), it is `memory-bio`.
+Two ways, with the same behaviour: `native` drives the interpreter's own OpenSSL from Rust, `memory-bio` is
+the standard library's `asyncio.sslproto`. The environment variable `MOTET_TLS` names the one to take; where
+OpenSSL cannot be reached, or not for one connection (a context that makes objects of another kind), it is
+`memory-bio`.
 """
 
 import asyncio
@@ -79,7 +80,7 @@ class TlsMethods(LoopBase):
 
     async def start_tls(
         self,
-        transport: asyncio.WriteTransport,
+        transport: asyncio.BaseTransport,
         protocol: asyncio.BaseProtocol,
         sslcontext: ssl.SSLContext,
         *,
@@ -135,7 +136,8 @@ class TlsMethods(LoopBase):
             _, lower = self._tls_layer(
                 protocol_factory(), context, waiter, True, None, handshake_timeout, shutdown_timeout
             )
-            return lower
+            below: asyncio.BaseProtocol = lower
+            return below
 
         return make
 
@@ -155,7 +157,7 @@ class TlsMethods(LoopBase):
         handshake_timeout: float | None,
         shutdown_timeout: float | None,
     ) -> tuple[asyncio.Transport, Any]:
-        """A TLS transport for `protocol`, and what the socket's transport below takes for its own protocol."""
+        """A TLS transport for `protocol`, and what the socket's transport below has for its protocol."""
         check_timeouts(True, handshake_timeout, shutdown_timeout)
         if context is None:
             context = _default_context(server_side, server_hostname)
@@ -193,7 +195,9 @@ class TlsMethods(LoopBase):
         made: bool,
     ) -> _motet.SSLTransport | None:
         hostname = None if server_side else server_hostname or None
-        ssl_object = context.wrap_bio(_NO_INPUT, _NO_OUTPUT, server_side=server_side, server_hostname=hostname)
+        ssl_object = context.wrap_bio(
+            _NO_INPUT, _NO_OUTPUT, server_side=server_side, server_hostname=hostname
+        )
         return self._make_tls_transport(
             protocol,
             ssl_object,

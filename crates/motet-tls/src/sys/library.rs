@@ -40,7 +40,7 @@ pub enum Unavailable {
     /// The file is not loaded into this process.
     NotLoaded,
     /// Nothing that it is linked with has a function of this name.
-    Missing(&'static str),
+    Missing(&'static CStr),
     /// It is linked with another version of OpenSSL than expected: this one.
     Version(c_ulong),
     /// OpenSSL has refused to set up what is needed.
@@ -51,7 +51,7 @@ impl fmt::Display for Unavailable {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotLoaded => write!(formatter, "the library is not loaded"),
-            Self::Missing(name) => write!(formatter, "{name} cannot be reached"),
+            Self::Missing(name) => write!(formatter, "{} cannot be reached", name.to_string_lossy()),
             Self::Version(found) => write!(formatter, "OpenSSL has the version {found:#x}"),
             Self::Refused => write!(formatter, "OpenSSL has no room for one more kind of input and output"),
         }
@@ -75,7 +75,7 @@ macro_rules! functions {
             ) -> Result<Self, Unavailable> {
                 Ok(Self {
                     $($name: {
-                        let found = find($symbol).ok_or(Unavailable::Missing(stringify!($name)))?;
+                        let found = find($symbol).ok_or(Unavailable::Missing($symbol))?;
                         // SAFETY: the caller's word; the type is the documented one, the same since OpenSSL 1.1.1.
                         unsafe {
                             std::mem::transmute::<
