@@ -7,9 +7,10 @@ import socket
 import ssl
 from typing import Any
 
+import motet
 import pytest
 from conftest import MakeLoop
-from tls_helpers import Keeper, client_context, pair, run, server_context
+from tls_helpers import Keeper, Peer, client_context, pair, run, server_context
 
 
 async def plain_pair() -> tuple[Keeper, Keeper]:
@@ -106,6 +107,47 @@ def test_streams_go_over_to_tls(make_tls_loop: MakeLoop) -> None:
         await accepted
 
     run(make_tls_loop, main)
+
+
+def test_a_client_may_speak_tls_before_the_server_has_asked_for_it() -> None:
+    async def main() -> None:
+        near, far = socket.socketpair()
+        answered = asyncio.get_running_loop().create_future()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            assert await reader.readline() == b"STARTTLS\n"
+            while not reader._buffer:  # type: ignore[attr-defined]  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+            await writer.start_tls(server_context())
+            writer.close()
+            await writer.wait_closed()
+            answered.set_result(None)
+
+        reader = asyncio.StreamReader()
+        await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: asyncio.StreamReaderProtocol(reader, serve), far
+        )
+        peer = Peer(near, client_context(), server_side=False)
+        await asyncio.get_running_loop().sock_sendall(near, b"STARTTLS\n")
+        await peer.handshake()
+        assert await peer.call(peer.tls.read, 1) == b""
+        await peer.call(peer.tls.unwrap)
+        await answered
+        near.close()
+
+    run(motet.new_event_loop, main)
+
+
+def test_a_closed_connection_does_not_go_over_to_tls() -> None:
+    async def main() -> None:
+        there, here = await plain_pair()
+        here.transport.abort()
+        await here.lost
+        with pytest.raises(ConnectionResetError, match="the connection was closed before TLS could begin"):
+            await asyncio.get_running_loop().start_tls(here.transport, here, client_context())
+        await there.lost
+
+    run(motet.new_event_loop, main)
 
 
 @pytest.mark.parametrize("how", ["refused", "cancelled"])

@@ -102,7 +102,7 @@ class TlsMethods(LoopBase):
                 protocol, sslcontext, waiter, server_side, server_hostname, *limits, made=True
             )
             if layer is not None:
-                self._start_tls(transport, layer)
+                self._start_tls(transport, layer, _take_read_ahead(protocol) if server_side else b"")
                 try:
                     await waiter
                 except BaseException:
@@ -208,6 +208,16 @@ class TlsMethods(LoopBase):
             constants.SSL_HANDSHAKE_TIMEOUT if handshake_timeout is None else handshake_timeout,
             constants.SSL_SHUTDOWN_TIMEOUT if shutdown_timeout is None else shutdown_timeout,
         )
+
+
+def _take_read_ahead(protocol: asyncio.BaseProtocol) -> bytes:
+    """What a stream has read before the program has asked for TLS: a client need not wait for the answer."""
+    reader = getattr(protocol, "_stream_reader", None)
+    if not isinstance(protocol, asyncio.StreamReaderProtocol) or reader is None:
+        return b""
+    received = bytes(reader._buffer)
+    reader._buffer.clear()
+    return received
 
 
 def _default_context(server_side: bool, server_hostname: str | None) -> ssl.SSLContext:

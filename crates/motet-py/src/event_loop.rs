@@ -443,10 +443,11 @@ impl Loop {
         tls::create(this, settings)
     }
 
-    /// Gives a socket's transport to the TLS above it, whose handshake begins in a later round.
+    /// Gives a socket's transport to the TLS above it, whose handshake begins in a later round. `received` is what has been read
+    /// from the transport already.
     #[staticmethod]
-    fn _start_tls(transport: &Bound<'_, PyAny>, tls: &Bound<'_, PyAny>) -> PyResult<()> {
-        transport::put_below_tls(transport, tls)
+    fn _start_tls(transport: &Bound<'_, PyAny>, tls: &Bound<'_, PyAny>, received: &[u8]) -> PyResult<()> {
+        transport::put_below_tls(transport, tls, received)
     }
 
     /// Begins to accept connections on a listening socket.

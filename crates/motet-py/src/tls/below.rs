@@ -4,6 +4,7 @@ use super::{Phase, Step, Told, body, closing, fail, handshake, reading, writing}
 use crate::event_loop::Books;
 use crate::{call, transport};
 use motet_tls::Failed;
+use pyo3::exceptions::PyConnectionResetError;
 use pyo3::intern;
 use pyo3::prelude::*;
 
@@ -12,6 +13,13 @@ pub fn attach(transport: &Bound<'_, PyAny>, lower: &Bound<'_, PyAny>) {
     let lower = lower.clone().unbind();
     let old = body(transport.as_borrowed()).with(|layer| layer.lower.replace(lower));
     drop(old);
+}
+
+/// These bytes were received before there was TLS.
+pub fn put_input(transport: &Bound<'_, PyAny>, bytes: &[u8]) {
+    if !bytes.is_empty() {
+        body(transport.as_borrowed()).with(|layer| layer.session.append_input(bytes));
+    }
 }
 
 /// The socket's transport has begun.
@@ -49,7 +57,7 @@ pub fn end_of_input(transport: &Bound<'_, PyAny>) -> PyResult<bool> {
     });
     match phase {
         Phase::Waiting | Phase::Handshake => {
-            handshake::fail_handshake(transport, pyo3::exceptions::PyConnectionResetError::new_err(()))?;
+            handshake::fail_handshake(transport, PyConnectionResetError::new_err(()))?;
         }
         Phase::Open | Phase::Flushing => closing::flush(transport)?,
         Phase::Shutdown => closing::drive(transport)?,
@@ -104,13 +112,16 @@ pub fn sent(transport: &Bound<'_, PyAny>, result: Result<(), Failed>) -> PyResul
 pub fn run_step(transport: &Bound<'_, PyAny>, step: Step) -> PyResult<()> {
     let this = body(transport.as_borrowed());
     match (step, this.phase()) {
-        (Step::Begin, Phase::Waiting) => {
-            handshake::begin(transport)?;
-            match this.lower(transport.py()) {
-                Some(lower) => transport::resume_reading(&lower),
-                None => Ok(()),
+        (Step::Begin, Phase::Waiting) => match this.lower(transport.py()) {
+            Some(lower) if !transport::is_closing(&lower) => {
+                handshake::begin(transport)?;
+                transport::resume_reading(&lower)
             }
-        }
+            _ => {
+                let text = "the connection was closed before TLS could begin";
+                handshake::fail_handshake(transport, PyConnectionResetError::new_err(text))
+            }
+        },
         (Step::Resume, Phase::Handshake) => handshake::drive(transport),
         (Step::Resume, Phase::Open) => reading::read(transport, 0),
         (Step::Resume, Phase::Flushing) => closing::flush(transport),

@@ -108,7 +108,10 @@ pub fn fail_handshake(transport: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()
     let py = transport.py();
     let this = body(transport.as_borrowed());
     closing::cancel_timer(this);
-    this.with(|layer| layer.phase = Phase::Closed);
+    this.with(|layer| {
+        layer.closing = true;
+        layer.phase = Phase::Closed;
+    });
     let value = error.clone_ref(py).into_value(py).into_bound(py).into_any();
     let message = if error.is_instance(py, errors(py)?.certificate.bind(py)) {
         "SSL handshake failed on verifying the certificate"

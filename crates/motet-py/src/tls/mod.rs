@@ -21,7 +21,7 @@ mod reading;
 mod writing;
 
 pub use below::{
-    attach, connection_lost, connection_made, end_of_input, received, run_step, sent, take_records,
+    attach, connection_lost, connection_made, end_of_input, put_input, received, run_step, sent, take_records,
 };
 pub use library::reach;
 pub use methods::tls_type;

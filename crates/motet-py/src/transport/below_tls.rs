@@ -128,12 +128,18 @@ pub fn run_step(this: &Transport, transport: &Bound<'_, PyAny>, step: tls::Step)
 
 // ---- what TLS asks of the transport below ----
 
-/// Puts TLS above a transport that carries something else so far; the handshake begins in a later round.
-pub fn put_below_tls(transport: &Bound<'_, PyAny>, above: &Bound<'_, PyAny>) -> PyResult<()> {
+/// Puts TLS above a transport that carries something else so far; the handshake begins in a later round, with what was
+/// received already.
+pub fn put_below_tls(
+    transport: &Bound<'_, PyAny>,
+    above: &Bound<'_, PyAny>,
+    received: &[u8],
+) -> PyResult<()> {
     if !transport.get_type().is(super::transport_type(transport.py())?) || !tls::is_tls(above) {
         return Err(PyTypeError::new_err("a SocketTransport and an SSLTransport are needed"));
     }
     transport.call_method1(pyo3::intern!(transport.py(), "set_protocol"), (above,))?;
+    tls::put_input(above, received);
     let this = body(transport.as_borrowed());
     this.event_loop.get().push(Task::Transport(transport.clone().unbind(), Deferred::Tls(tls::Step::Begin)))
 }

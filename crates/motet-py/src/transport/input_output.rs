@@ -23,8 +23,7 @@ pub fn ready(transport: &Bound<'_, PyAny>, readiness: Readiness) -> PyResult<()>
         if readiness.writable {
             connection.stream.unblocked();
         }
-        let waits = connection.stream.queued_bytes() > 0 || connection.delivery == Delivery::Tls;
-        (connection.context(transport.py()), readiness.writable && waits)
+        (connection.context(transport.py()), readiness.writable && connection.stream.queued_bytes() > 0)
     });
     let _entered = context.as_ref().map(context::enter).transpose()?;
     if let Err(error) = this.require_socket(transport.py())? {
