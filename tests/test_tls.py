@@ -201,6 +201,21 @@ def test_flow_control_holds_the_writer(make_tls_loop: MakeLoop) -> None:
     run(make_tls_loop, main)
 
 
+def test_a_write_that_finds_room_again_sends_the_rest_too(make_tls_loop: MakeLoop) -> None:
+    async def main() -> None:
+        async with in_hand() as (keeper, peer):
+            for _ in range(32):
+                keeper.transport.write(b"x" * 65_536)
+            assert keeper.transport.get_write_buffer_size() > 65_536
+            with pytest.raises(BlockingIOError):
+                while True:
+                    peer.incoming.write(peer.sock.recv(65_536))
+            keeper.transport.write(b"y" * 65_536)
+            assert await peer.read(33 * 65_536) == b"x" * 32 * 65_536 + b"y" * 65_536
+
+    run(make_tls_loop, main)
+
+
 def test_client_certificates(make_tls_loop: MakeLoop) -> None:
     async def main() -> None:
         server, client = server_context(), client_context()

@@ -309,6 +309,10 @@ impl<B: AsRef<[u8]>> Stream<B> {
                 }
             }
         }
+        if self.queue.is_empty() {
+            // There was room before the poller has told it.
+            self.unblocked();
+        }
         let resume = self.under_low_water();
         // What the protocol writes when it may go on belongs to the stream, also to one that is closing.
         let end = if resume.is_empty() { self.after_drain() } else { Actions::NONE };
