@@ -26,10 +26,13 @@ def make_loop(request: pytest.FixtureRequest) -> MakeLoop:
     return maker
 
 
-def expect_tls(request: pytest.FixtureRequest, make_loop: MakeLoop) -> None:
-    """Called by what needs TLS: motet does not have it yet."""
-    if make_loop is motet.new_event_loop:
-        request.applymarker(pytest.mark.xfail(reason="TLS", strict=True))
+@pytest.fixture(params=["asyncio", "native", "memory-bio"])
+def make_tls_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> MakeLoop:
+    """What makes a loop: asyncio's own, then motet's with either way of TLS."""
+    if request.param == "asyncio":
+        return asyncio.new_event_loop
+    monkeypatch.setenv("MOTET_TLS", request.param)
+    return motet.new_event_loop
 
 
 @pytest.fixture(autouse=True)

@@ -34,7 +34,8 @@ def difference(before: dict[str, Any], after: dict[str, Any], name: str) -> Any:
 def test_every_number_is_there_from_the_beginning() -> None:
     with closing(motet.new_event_loop()) as loop:
         statistics = loop.statistics()
-        assert statistics.keys() == COUNTS | {"busy_seconds", "idle_seconds", "lag", "blocked", "files"}
+        others = {"busy_seconds", "idle_seconds", "lag", "blocked", "files", "tls"}
+        assert statistics.keys() == COUNTS | others
         assert [statistics[name] for name in COUNTS] == [0] * len(COUNTS)
         assert statistics["lag"] == {"p50": 0, "p99": 0, "max": 0, "count": 0}
         assert statistics["blocked"] == []

@@ -29,8 +29,22 @@ if TYPE_CHECKING:
         async def _create_server_getaddrinfo(
             self, host: str | None, port: int | str | None, family: int, flags: int
         ) -> list[tuple[Any, ...]]: ...
+        def _over_tls(
+            self,
+            protocol_factory: Callable[[], asyncio.BaseProtocol],
+            context: Any,
+            handshake_timeout: float | None,
+            shutdown_timeout: float | None,
+        ) -> Callable[[], asyncio.BaseProtocol]: ...
         async def _create_connection_transport(
-            self, sock: Any, protocol_factory: Callable[[], _Protocol], ssl: None, server_hostname: None
+            self,
+            sock: Any,
+            protocol_factory: Callable[[], _Protocol],
+            ssl: Any,
+            server_hostname: str | None,
+            server_side: bool = False,
+            ssl_handshake_timeout: float | None = None,
+            ssl_shutdown_timeout: float | None = None,
         ) -> tuple[asyncio.Transport, _Protocol]: ...
 
 else:

@@ -14,9 +14,9 @@ import weakref
 from asyncio import events
 from asyncio.log import logger
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Self
 
-from . import _handles, _motet
+from . import _handles, _motet, _tls
 from ._datagrams import DatagramMethods
 from ._pipes import PipeMethods
 from ._processes import ProcessMethods
@@ -24,9 +24,7 @@ from ._sendfile import SendfileMethods
 from ._servers import ServerMethods
 from ._signals import SignalMethods
 from ._sockets import SocketMethods
-from ._unsupported import UnsupportedMethods, refuse_tls
-
-_Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
+from ._tls import TlsMethods
 
 # Before the interpreter takes down what the watchdog uses.
 atexit.register(_motet._prepare_exit)
@@ -43,7 +41,7 @@ class EventLoop(  # type: ignore[misc]
     SendfileMethods,
     SignalMethods,
     SocketMethods,
-    UnsupportedMethods,
+    TlsMethods,
     asyncio.BaseEventLoop,
 ):
     """An event loop for one thread, with the whole interface of `asyncio.AbstractEventLoop`.
@@ -51,6 +49,13 @@ class EventLoop(  # type: ignore[misc]
     Not thread-safe, but for `call_soon_threadsafe()`: other methods raise `RuntimeError` when another thread
     runs the loop, or send what they were given to it where that can be done (`call_soon`, `call_later`).
     """
+
+    def __new__(cls, *args: object, **kwargs: object) -> Self:
+        # Before there is a loop that would have to be closed.
+        way = _tls.choose_way()
+        loop = super().__new__(cls, *args, **kwargs)
+        loop._tls_way = way
+        return loop
 
     def __init__(self) -> None:
         self._signal_sockets = None
@@ -102,36 +107,6 @@ class EventLoop(  # type: ignore[misc]
         asyncio.BaseEventLoop.close(self)
         self._shut()
 
-    async def create_connection(
-        self,
-        protocol_factory: Callable[[], _Protocol],
-        host: str | None = None,
-        port: int | str | None = None,
-        *,
-        ssl: Any = None,
-        **options: Any,
-    ) -> tuple[asyncio.Transport, _Protocol]:
-        """Connects to a TCP server; as `asyncio`'s method of this name."""
-        refuse_tls("create_connection", ssl)
-        return await super().create_connection(
-            protocol_factory,
-            host,  # type: ignore[arg-type]
-            port,  # type: ignore[arg-type]
-            **options,
-        )
-
-    async def connect_accepted_socket(
-        self,
-        protocol_factory: Callable[[], _Protocol],
-        sock: socket.socket,
-        *,
-        ssl: Any = None,
-        **options: Any,
-    ) -> tuple[asyncio.Transport, _Protocol]:
-        """Makes the transport of a connection accepted outside; as `asyncio`'s method of this name."""
-        refuse_tls("connect_accepted_socket", ssl)
-        return await super().connect_accepted_socket(protocol_factory, sock, **options)
-
     def statistics(self) -> dict[str, Any]:
         """What the loop has done so far; may be called at any time, also after `close()`.
 
@@ -142,11 +117,12 @@ class EventLoop(  # type: ignore[misc]
         between two polls: how long an event may have waited). `files`: by which means this loop uses files,
         "io_uring" or "threads", if it has used any. `blocked`: the places where one callback held the loop
         for longer than `blocked_threshold`, longest first, each with `function`, `file`, `line`, `seconds`,
-        `ended` and `stack` (function, file, line; innermost first).
+        `ended` and `stack` (function, file, line; innermost first). `tls`: how TLS is done, `native` (the
+        interpreter's OpenSSL, driven from Rust) or `memory-bio` (the standard library's way).
 
         Raises `RuntimeError` when another thread runs the loop.
         """
-        return {**self._counters(), "processes_started": self._processes_started}
+        return {**self._counters(), "processes_started": self._processes_started, "tls": self._tls_way}
 
     def _callback_failed(
         self,

@@ -12,8 +12,8 @@ from asyncio import base_events
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
+from . import _tls
 from ._base import LoopBase
-from ._unsupported import refuse_tls
 
 _Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
 _ProtocolFactory = Callable[[], asyncio.BaseProtocol]
@@ -62,6 +62,8 @@ class ServerMethods(LoopBase):
         backlog: int = 100,
         *timeouts: float | None,
     ) -> None:
+        if sslcontext is not None:
+            protocol_factory = self._over_tls(protocol_factory, sslcontext, *timeouts)
         self._start_listening(protocol_factory, sock, server, backlog)
 
     def _stop_serving(self, sock: socket.socket) -> None:
@@ -90,7 +92,7 @@ class ServerMethods(LoopBase):
         start_serving: bool = True,
     ) -> Server:
         """Makes a TCP server; as `asyncio`'s method of this name."""
-        _check_tls("create_server", ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+        _check_server_tls(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
         if sock is not None:
             base_events._check_ssl_socket(sock)  # type: ignore[attr-defined]
         if host is not None or port is not None:
@@ -105,7 +107,8 @@ class ServerMethods(LoopBase):
             raise ValueError(f"A Stream Socket was expected, got {sock!r}")
         else:
             sockets = [sock]
-        return await self._serve(protocol_factory, sockets, backlog, start_serving)
+        tls = ssl, ssl_handshake_timeout, ssl_shutdown_timeout
+        return await self._serve(protocol_factory, sockets, backlog, tls, start_serving)
 
     async def _server_addresses(
         self, host: str | Sequence[str] | None, port: int | str | None, family: int, flags: int
@@ -122,11 +125,17 @@ class ServerMethods(LoopBase):
         return list(dict.fromkeys(itertools.chain.from_iterable(found)))
 
     async def _serve(
-        self, protocol_factory: _ProtocolFactory, sockets: list[socket.socket], backlog: int, start: bool
+        self,
+        protocol_factory: _ProtocolFactory,
+        sockets: list[socket.socket],
+        backlog: int,
+        tls: tuple[Any, float | None, float | None],
+        start: bool,
     ) -> Server:
         for sock in sockets:
             sock.setblocking(False)
-        server = Server(self, sockets, protocol_factory, None, backlog, None, None)
+        context, *timeouts = tls
+        server = Server(self, sockets, protocol_factory, context or None, backlog, *timeouts)
         if start:
             server._start_serving()  # type: ignore[attr-defined]
             # As asyncio: the first connections are accepted before this returns.
@@ -151,7 +160,7 @@ class ServerMethods(LoopBase):
         `cleanup_socket` removes the path when the server is closed; the default is that of the interpreter's
         asyncio: from Python 3.13 on.
         """
-        _check_tls("create_unix_server", ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+        _check_server_tls(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
         if path is not None:
             if sock is not None:
                 raise ValueError("path and sock can not be specified at the same time")
@@ -165,7 +174,8 @@ class ServerMethods(LoopBase):
             # Names in the abstract namespace begin with a null and need no cleaning.
             if name and name[0] not in (0, "\x00"):
                 self._unix_paths[sock] = name, os.stat(name).st_ino
-        return await self._serve(protocol_factory, [sock], backlog, start_serving)
+        tls = ssl, ssl_handshake_timeout, ssl_shutdown_timeout
+        return await self._serve(protocol_factory, [sock], backlog, tls, start_serving)
 
     async def create_unix_connection(
         self,
@@ -181,7 +191,9 @@ class ServerMethods(LoopBase):
         """Connects to a Unix socket; as `asyncio`'s method of this name."""
         if server_hostname is not None and not ssl:
             raise ValueError("server_hostname is only meaningful with ssl")
-        _check_tls("create_unix_connection", ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+        if server_hostname is None and ssl:
+            raise ValueError("you have to pass server_hostname when using ssl")
+        _tls.check_timeouts(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
         if path is not None:
             if sock is not None:
                 raise ValueError("path and sock can not be specified at the same time")
@@ -198,18 +210,20 @@ class ServerMethods(LoopBase):
             raise ValueError(f"A UNIX Domain Stream Socket was expected, got {sock!r}")
         else:
             sock.setblocking(False)
-        return await self._create_connection_transport(sock, protocol_factory, None, None)
+        return await self._create_connection_transport(
+            sock,
+            protocol_factory,
+            ssl,
+            server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
+        )
 
 
-def _check_tls(method: str, ssl: Any, handshake: float | None, shutdown: float | None) -> None:
-    if isinstance(ssl, bool) and method.endswith("server"):
+def _check_server_tls(ssl: Any, handshake: float | None, shutdown: float | None) -> None:
+    if isinstance(ssl, bool):
         raise TypeError("ssl argument must be an SSLContext or None")
-    if not ssl:
-        if handshake is not None:
-            raise ValueError("ssl_handshake_timeout is only meaningful with ssl")
-        if shutdown is not None:
-            raise ValueError("ssl_shutdown_timeout is only meaningful with ssl")
-    refuse_tls(method, ssl)
+    _tls.check_timeouts(ssl, handshake, shutdown)
 
 
 def _bind_all(

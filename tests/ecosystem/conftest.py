@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import pytest
 import tls_contexts
-from conftest import MakeLoop, expect_tls
 
 from .services import Postgres, Redis, start_postgres, start_redis
 
@@ -29,11 +28,10 @@ class Transport:
 
 
 @pytest.fixture(params=["plain", "tls"])
-def transport(request: pytest.FixtureRequest, make_loop: MakeLoop) -> Transport:
+def transport(request: pytest.FixtureRequest) -> Transport:
     """Plain, then TLS."""
     if request.param == "plain":
         return Transport(None, None)
-    expect_tls(request, make_loop)
     return Transport(tls_contexts.server_context(), tls_contexts.client_context())
 
 

@@ -21,7 +21,7 @@ from typing import ClassVar
 import pytest
 import tls_contexts
 from clean_run import run_clean
-from conftest import MakeLoop, expect_tls
+from conftest import MakeLoop
 from dose import SEED, seconds
 from fuzzed_connection import RESET, pattern
 from tls_adversary import Adversary, Gone
@@ -31,11 +31,6 @@ AT_ONCE = 10
 LIMIT = 60
 
 pytestmark = pytest.mark.thread_unsafe(reason="long, and counts the process's descriptors")
-
-
-@pytest.fixture(autouse=True)
-def needs_tls(request: pytest.FixtureRequest, make_loop: MakeLoop) -> None:
-    expect_tls(request, make_loop)
 
 
 class Echo(asyncio.Protocol):
@@ -154,7 +149,7 @@ class Fuzz:
                 raise
 
 
-def test_damaged_records(make_loop: MakeLoop) -> None:
+def test_damaged_records(make_tls_loop: MakeLoop) -> None:
     async def main() -> None:
         wrong: list[str] = []
         async with serving(wrong) as address:
@@ -168,7 +163,7 @@ def test_damaged_records(make_loop: MakeLoop) -> None:
         assert fuzz.damaged > 20
         assert fuzz.well > 20
 
-    run_clean(make_loop, main)
+    run_clean(make_tls_loop, main)
     gc.collect()
     assert len(Echo.alive) == 0
 
@@ -183,7 +178,7 @@ GREETINGS = {
 
 @pytest.mark.parametrize("ending", ["half-closed", "closed", "reset", "silent"])
 @pytest.mark.parametrize("greeting", GREETINGS)
-def test_no_handshake(make_loop: MakeLoop, greeting: str, ending: str) -> None:
+def test_no_handshake(make_tls_loop: MakeLoop, greeting: str, ending: str) -> None:
     """Whatever comes instead of a handshake: the connection ends and the protocol hears nothing of it."""
 
     async def main() -> None:
@@ -201,7 +196,7 @@ def test_no_handshake(make_loop: MakeLoop, greeting: str, ending: str) -> None:
             await asyncio.sleep(0.05)
         assert wrong == []
 
-    run_clean(make_loop, main)
+    run_clean(make_tls_loop, main)
     gc.collect()
     assert len(Echo.alive) == 0
 
@@ -209,7 +204,7 @@ def test_no_handshake(make_loop: MakeLoop, greeting: str, ending: str) -> None:
 @pytest.mark.parametrize(
     "answer", [b"noise" * 100, b"\x16\x03\x03\x00", b"\x15\x03\x03\x00\x02\x02\x28", b""]
 )
-def test_servers_that_do_not_speak_tls(make_loop: MakeLoop, answer: bytes) -> None:
+def test_servers_that_do_not_speak_tls(make_tls_loop: MakeLoop, answer: bytes) -> None:
     """A client's handshake fails with an error of the system's or of TLS, and nothing is left."""
 
     async def main() -> None:
@@ -230,10 +225,10 @@ def test_servers_that_do_not_speak_tls(make_loop: MakeLoop, answer: bytes) -> No
                         ssl_handshake_timeout=0.1,
                     )
 
-    run_clean(make_loop, main)
+    run_clean(make_tls_loop, main)
 
 
-def test_cancelled_handshakes(make_loop: MakeLoop) -> None:
+def test_cancelled_handshakes(make_tls_loop: MakeLoop) -> None:
     """A client's handshake is given up at any point of it; neither side keeps anything."""
 
     async def main() -> None:
@@ -259,7 +254,7 @@ def test_cancelled_handshakes(make_loop: MakeLoop) -> None:
         assert wrong == []
         assert made < 150
 
-    run_clean(make_loop, main)
+    run_clean(make_tls_loop, main)
     gc.collect()
     assert len(Echo.alive) == 0
 
@@ -267,7 +262,7 @@ def test_cancelled_handshakes(make_loop: MakeLoop) -> None:
 @pytest.mark.parametrize(
     ("version", "command"), [("-tls1_2", b"R\n"), ("-tls1_3", b"K\n"), ("-tls1_3", b"k\n")]
 )
-def test_renegotiation_and_new_keys(make_loop: MakeLoop, version: str, command: bytes) -> None:
+def test_renegotiation_and_new_keys(make_tls_loop: MakeLoop, version: str, command: bytes) -> None:
     """`openssl s_client` asks for a renegotiation, which may end the connection, or changes its keys."""
     program = shutil.which("openssl")
     if program is None:
@@ -319,4 +314,4 @@ def test_renegotiation_and_new_keys(make_loop: MakeLoop, version: str, command: 
         await server.wait_closed()
         await loop.shutdown_default_executor()
 
-    run_clean(make_loop, main)
+    run_clean(make_tls_loop, main)

@@ -10,6 +10,7 @@ use crate::handle::Handle;
 use crate::listener::Listener;
 use crate::task::Task;
 use crate::thread_bound::{ThreadBound, WrongThread};
+use crate::tls;
 use crate::transport;
 use crate::watchdog::Watched as WatchedLoop;
 use crate::watched::{self, Side, Watched};
@@ -20,12 +21,15 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Size of the buffer that reads land in before they become exact `bytes`: asyncio's and libuv's.
 pub const READ_BUFFER: usize = 256 * 1024;
+/// Size of the buffer for plaintext of small reads.
+const PLAINTEXT_BUFFER: usize = 64 * 1024;
 /// Handles kept for reuse by the loop's thread while the loop is idle. A busy loop keeps all that it has used in one burst.
 const SPARE_HANDLES: usize = 1024;
 /// Handles kept for reuse by other threads.
@@ -83,6 +87,12 @@ pub struct Books {
     pub spare: Vec<Py<Handle>>,
     pub read_buffer: Box<[u8]>,
     pub files: Files,
+    /// TLS: plaintext before it becomes exact `bytes`.
+    plaintext: Box<[MaybeUninit<u8>]>,
+    /// TLS: records before they are sent; empty in between.
+    pub records: Vec<u8>,
+    /// TLS: small pieces before they become one record.
+    pub joined: Vec<u8>,
     /// Writes made while the loop did not run: each is a round of its own.
     writes_between_runs: u64,
 }
@@ -96,6 +106,14 @@ impl Books {
         self.turn.statistics.turns + self.writes_between_runs
     }
 
+    /// What a TLS connection borrows to read.
+    pub fn tls_buffers(&mut self) -> TlsBuffers<'_> {
+        if self.plaintext.is_empty() {
+            self.plaintext = Box::new_uninit_slice(PLAINTEXT_BUFFER);
+        }
+        TlsBuffers { received: &mut self.read_buffer, plaintext: &mut self.plaintext }
+    }
+
     /// Gives back the handles that an idle loop does not keep.
     pub fn surplus(&mut self) -> Vec<Py<Handle>> {
         if self.spare.len() <= SPARE_HANDLES {
@@ -105,6 +123,13 @@ impl Books {
         self.spare.shrink_to(SPARE_HANDLES);
         surplus
     }
+}
+
+/// What a TLS connection borrows of its loop to read.
+pub struct TlsBuffers<'a> {
+    /// The loop's read buffer.
+    pub received: &'a mut Box<[u8]>,
+    pub plaintext: &'a mut [MaybeUninit<u8>],
 }
 
 /// The machinery of one event loop. Not thread-safe, but for `call_soon_threadsafe` and the flags.
@@ -246,6 +271,9 @@ impl Loop {
                     spare: Vec::new(),
                     read_buffer: Box::default(),
                     files: Files::default(),
+                    plaintext: Box::default(),
+                    records: Vec::new(),
+                    joined: Vec::new(),
                     writes_between_runs: 0,
                 },
             }),
@@ -278,6 +306,8 @@ impl Loop {
             state.reactor = None;
             state.read_buffer = Box::default();
             state.datagram_memory = datagram::Memory::default();
+            (state.records, state.joined) = (Vec::new(), Vec::new());
+            state.books.plaintext = Box::default();
             (state.turn.close(), owners, std::mem::take(&mut state.files))
         })?;
         files.close();
@@ -420,6 +450,41 @@ impl Loop {
         extra: Option<Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         datagram::begin(this, sock, protocol, address, waiter, extra)
+    }
+
+    /// Makes the TLS side of a connection, which a socket's transport takes for its protocol; None where `ssl_object` can only be
+    /// driven by its own methods.
+    #[pyo3(signature = (protocol, ssl_object, context, waiter, server_side, made, handshake_timeout, shutdown_timeout))]
+    #[expect(clippy::too_many_arguments, reason = "the arguments of asyncio's own class")]
+    fn _make_tls_transport<'py>(
+        this: &Bound<'py, Self>,
+        protocol: Bound<'py, PyAny>,
+        ssl_object: Bound<'py, PyAny>,
+        context: Bound<'py, PyAny>,
+        waiter: Option<Py<PyAny>>,
+        server_side: bool,
+        made: bool,
+        handshake_timeout: f32,
+        shutdown_timeout: f32,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let settings = tls::Settings {
+            protocol,
+            ssl_object,
+            context,
+            waiter,
+            server_side,
+            made,
+            handshake_seconds: handshake_timeout,
+            shutdown_seconds: shutdown_timeout,
+        };
+        tls::create(this, settings)
+    }
+
+    /// Gives a socket's transport to the TLS above it, whose handshake begins in a later round. `received` is what has been read
+    /// from the transport already.
+    #[staticmethod]
+    fn _start_tls(transport: &Bound<'_, PyAny>, tls: &Bound<'_, PyAny>, received: &[u8]) -> PyResult<()> {
+        transport::put_below_tls(transport, tls, received)
     }
 
     /// Begins to accept connections on a listening socket.

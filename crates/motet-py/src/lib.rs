@@ -9,6 +9,7 @@
 
 #![allow(unreachable_pub, reason = "a cdylib exports nothing but the module")]
 
+mod bulk;
 mod call;
 mod context;
 mod datagram;
@@ -26,6 +27,7 @@ mod schedule;
 mod sys;
 mod task;
 mod thread_bound;
+mod tls;
 mod transport;
 mod watchdog;
 mod watched;
@@ -42,6 +44,13 @@ fn prepare_exit(py: Python<'_>) {
     });
 }
 
+/// Whether TLS can be driven natively, on the OpenSSL that the interpreter's own module is linked with.
+#[pyfunction]
+#[pyo3(name = "_reach_libssl")]
+fn reach_libssl(py: Python<'_>) -> PyResult<bool> {
+    tls::reach(py)
+}
+
 /// The core of motet: the event loop's machinery.
 #[pymodule(gil_used = false)]
 fn _motet(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -54,8 +63,10 @@ fn _motet(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<listener::Listener>()?;
     module.add("DatagramTransport", datagram::transport_type(py)?)?;
     module.add("SocketTransport", transport::transport_type(py)?)?;
+    module.add("SSLTransport", tls::tls_type(py)?)?;
     module.add_function(wrap_pyfunction!(prepare_exit, module)?)?;
     files::add_functions(module)?;
+    module.add_function(wrap_pyfunction!(reach_libssl, module)?)?;
     schedule::add_methods(py)?;
     Ok(())
 }

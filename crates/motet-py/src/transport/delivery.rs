@@ -1,6 +1,6 @@
 //! How data reaches a protocol.
 
-use crate::call;
+use crate::{call, tls};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -16,12 +16,17 @@ pub enum Delivery {
     /// Straight to the reader of a stock `asyncio.StreamReaderProtocol`, whose `data_received` does nothing but pass the data on:
     /// two Python frames less for each read of a stream.
     Reader,
+    /// To the TLS between this transport and a protocol: ciphertext in the loop's buffer.
+    Tls,
 }
 
 impl Delivery {
     pub fn of(protocol: &Bound<'_, PyAny>) -> PyResult<Self> {
         static BUFFERED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let py = protocol.py();
+        if tls::is_tls(protocol) {
+            return Ok(Self::Tls);
+        }
         let buffered = BUFFERED.get_or_try_init(py, || {
             Ok::<_, PyErr>(py.import("asyncio.protocols")?.getattr("BufferedProtocol")?.unbind())
         })?;

@@ -1,7 +1,7 @@
 //! What the loop asks of a transport: to read, to send, to carry on.
 
 use super::delivery::{self, Delivery};
-use super::{Connection, Deferred, Socket, Transport, apply, body, lifecycle};
+use super::{Connection, Deferred, Socket, Transport, apply, below_tls, body, lifecycle};
 use crate::errors::{closed_descriptor, os_error};
 use crate::{call, context};
 use motet_reactor::stream::{Actions, Sent};
@@ -56,6 +56,7 @@ pub fn run_deferred(transport: &Bound<'_, PyAny>, deferred: Deferred) -> PyResul
         Deferred::Begin(waiter) => lifecycle::begin(this, transport, waiter),
         Deferred::Read => read(this, transport),
         Deferred::Lost => lifecycle::connection_lost(this, transport),
+        Deferred::Tls(step) => below_tls::run_step(this, transport, step),
     }
 }
 
@@ -84,7 +85,8 @@ pub fn send_queue(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<()
     match sent {
         Ok(actions) => {
             super::sendfile::output_ready(this, transport.py())?;
-            apply(transport, actions)
+            apply(transport, actions)?;
+            below_tls::send_records(this, transport)
         }
         Err(error) => lifecycle::fail(transport, os_error(error), "Fatal write error on socket transport"),
     }
@@ -100,7 +102,10 @@ enum Outcome<'py> {
 
 /// Reads, and leaves what an exception that ends the run has kept from being read to a later round.
 fn read(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<()> {
-    let result = read_available(this, transport);
+    let result = match this.delivery() {
+        Delivery::Tls => below_tls::receive(this, transport),
+        _ => read_available(this, transport),
+    };
     if result.is_err() && this.with(|connection| connection.stream.wants_read()) {
         apply(transport, Actions::READ_LATER)?;
     }

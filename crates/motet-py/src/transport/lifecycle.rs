@@ -5,7 +5,7 @@ use super::{Connection, Deferred, Socket, TYPE, Transport, apply, body};
 use crate::errors::os_error;
 use crate::event_loop::{Loop, Owner};
 use crate::task::Task;
-use crate::{call, context, operation};
+use crate::{call, context, operation, tls};
 use motet_reactor::Stream;
 use motet_reactor::sys::{Interest, socket};
 use pyo3::exceptions::{PyOSError, PyResourceWarning};
@@ -49,10 +49,15 @@ fn allocate<'py>(
         error: None,
     };
     let class = TYPE.get(py).expect("the module's initialisation has made the class");
-    class.allocate(
+    let above = connection.delivery == Delivery::Tls;
+    let transport = class.allocate(
         py,
         Transport { event_loop: event_loop.clone().unbind(), connection: RefCell::new(connection) },
-    )
+    )?;
+    if above {
+        tls::attach(protocol, &transport);
+    }
+    Ok(transport)
 }
 
 /// The transport of a socket object, which it takes over. The protocol hears of the connection in a later round.
@@ -123,7 +128,10 @@ pub fn begin(this: &Transport, transport: &Bound<'_, PyAny>, waiter: Option<Py<P
     let py = transport.py();
     let mut told = Ok(());
     if let Some(protocol) = this.protocol(py)
-        && let Err(error) = call::method_with(&protocol, intern!(py, "connection_made"), transport)
+        && let Err(error) = match this.delivery() {
+            Delivery::Tls => tls::connection_made(&protocol),
+            _ => call::method_with(&protocol, intern!(py, "connection_made"), transport).map(drop),
+        }
     {
         told = report(transport, error, "Fatal error: protocol.connection_made() call failed.");
     }
@@ -159,7 +167,12 @@ fn start_reading(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<std
 
 /// Calls a method of the protocol that takes nothing; its exception goes to the exception handler.
 pub fn tell_protocol(transport: &Bound<'_, PyAny>, method: &Bound<'_, PyString>) -> PyResult<()> {
-    let Some(protocol) = body(transport.as_borrowed()).protocol(transport.py()) else { return Ok(()) };
+    let this = body(transport.as_borrowed());
+    if this.delivery() == Delivery::Tls {
+        // TLS asks for itself how much waits.
+        return Ok(());
+    }
+    let Some(protocol) = this.protocol(transport.py()) else { return Ok(()) };
     match call::method(&protocol, method) {
         Ok(_) => Ok(()),
         Err(error) => report(transport, error, &format!("protocol.{method}() failed")),
@@ -232,7 +245,11 @@ pub fn end_of_input(
 ) -> PyResult<()> {
     let py = transport.py();
     this.with(|connection| connection.stream.end_of_input());
-    match call::method(protocol, intern!(py, "eof_received")).and_then(|keep_open| keep_open.is_truthy()) {
+    let keep_open = match this.delivery() {
+        Delivery::Tls => tls::end_of_input(protocol),
+        _ => call::method(protocol, intern!(py, "eof_received")).and_then(|keep_open| keep_open.is_truthy()),
+    };
+    match keep_open {
         Ok(true) => Ok(()),
         Ok(false) => close(transport),
         Err(error) => protocol_failed(transport, error, "eof_received"),
@@ -274,13 +291,17 @@ fn forget_registration(this: &Transport) -> PyResult<()> {
 /// Tells the protocol that the connection is lost and closes the socket.
 pub fn connection_lost(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = transport.py();
-    let (protocol, error) = this.with(|connection| (connection.protocol.take(), connection.error.take()));
+    let (protocol, delivery, error) =
+        this.with(|connection| (connection.protocol.take(), connection.delivery, connection.error.take()));
     let mut result = Ok(());
     if let Some(protocol) = &protocol {
         let error = error.unwrap_or_else(|| py.None());
-        if let Err(error) =
-            call::method_with(protocol.bind(py), intern!(py, "connection_lost"), error.bind(py))
-        {
+        let (protocol, error) = (protocol.bind(py), error.bind(py));
+        let told = match delivery {
+            Delivery::Tls => tls::connection_lost(protocol, Some(error)),
+            _ => call::method_with(protocol, intern!(py, "connection_lost"), error).map(drop),
+        };
+        if let Err(error) = told {
             result = report(transport, error, "Fatal error: protocol.connection_lost() call failed.");
         }
     }

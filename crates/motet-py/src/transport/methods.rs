@@ -1,7 +1,7 @@
 //! What the program calls on a transport.
 
 use super::delivery::Delivery;
-use super::{Connection, TYPE, Transport, apply, body, extra_info, input_output, lifecycle, sendfile};
+use super::{Connection, Piece, TYPE, Transport, apply, body, extra_info, input_output, lifecycle, sendfile};
 use crate::errors::{closed_descriptor, os_error};
 use crate::event_loop::{State, wrong_thread};
 use crate::heap_type::HeapType;
@@ -33,6 +33,7 @@ pub fn transport_type(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
             fast_method!(c"can_write_eof", can_write_eof, c"can_write_eof($self, /)\n--\n\nTrue: sockets have two directions."),
             fast_method!(c"close", close, c"close($self, /)\n--\n\nEnds the connection when what is queued has been sent."),
             fast_method!(c"abort", abort, c"abort($self, /)\n--\n\nEnds the connection at once; what is queued is dropped."),
+            fast_method!(c"_force_close", force_close, c"_force_close($self, /, error)\n--\n\nEnds the connection at once, because of an error or None."),
             fast_method!(c"is_closing", is_closing, c"is_closing($self, /)\n--\n\nWhether the transport is closing or closed."),
             fast_method!(c"is_reading", is_reading, c"is_reading($self, /)\n--\n\nWhether the protocol receives data."),
             fast_method!(c"pause_reading", pause_reading, c"pause_reading($self, /)\n--\n\nStops calling data_received()."),
@@ -51,6 +52,7 @@ pub fn transport_type(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
             property(c"_extra", extra),
             property(c"_loop", event_loop),
             property(c"_protocol", protocol),
+            property(c"_start_tls_compatible", start_tls_compatible),
         ];
         let made = HeapType::new(
             py,
@@ -95,6 +97,7 @@ getter!(protocol, |this: This<'_, '_>| {
     let (transport, _claim) = claimed(this, "transport._protocol")?;
     transport.protocol(this.py()).into_py_any(this.py())
 });
+getter!(start_tls_compatible, |this: This<'_, '_>| true.into_py_any(this.py()));
 
 /// The Rust part, with the loop claimed for the call.
 #[inline]
@@ -144,7 +147,8 @@ fn write(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>
     match attempt.map_err(|refused| refused.explain("write"))? {
         Attempt::Sent => none(this),
         Attempt::Part(count) => {
-            let actions = transport.with(|connection| connection.stream.enqueue(data.into(), count));
+            let actions =
+                transport.with(|connection| connection.stream.enqueue(Piece::Bytes(data.into()), count));
             apply(&this, actions)?;
             none(this)
         }
@@ -152,7 +156,7 @@ fn write(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>
             lifecycle::fail(&this, os_error(error), "Fatal write error on socket transport")?;
             none(this)
         }
-        Attempt::NotNow(admission) => send_or_queue(this, transport, [data.into()], admission),
+        Attempt::NotNow(admission) => send_or_queue(this, transport, [Piece::Bytes(data.into())], admission),
     }
 }
 
@@ -226,7 +230,7 @@ impl NotAllowed {
 fn send_or_queue(
     this: This<'_, '_>,
     transport: &Transport,
-    pieces: impl IntoIterator<Item = PyBackedBytes>,
+    pieces: impl IntoIterator<Item = Piece>,
     admission: Admission,
 ) -> PyResult<Py<PyAny>> {
     match admission {
@@ -280,7 +284,7 @@ fn write_lines(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<
     let admission = claim
         .with(|state| transport.with(|connection| admit(state, connection, length, running)))
         .map_err(|refused| refused.explain("writelines"))?;
-    send_or_queue(this, transport, pieces, admission)
+    send_or_queue(this, transport, pieces.into_iter().map(Piece::Bytes), admission)
 }
 
 fn write_eof(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
@@ -299,6 +303,10 @@ fn close(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
     // As asyncio: a transport whose loop is closed cannot tell its protocol anything.
     if !transport.with(|connection| connection.stream.is_closing()) {
         transport.event_loop.get().require_open()?;
+        // What TLS has taken over from the program and not made into records yet.
+        if transport.with(|connection| connection.delivery == Delivery::Tls) {
+            input_output::send_queue(transport, &this)?;
+        }
         lifecycle::close(&this)?;
     }
     none(this)
@@ -309,6 +317,18 @@ fn abort(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
     if !transport.with(|connection| connection.stream.is_lost()) {
         transport.event_loop.get().require_open()?;
         lifecycle::abort(&this, None)?;
+    }
+    none(this)
+}
+
+fn force_close(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    let mut storage = Storage::default();
+    let arguments = arguments.complete("_force_close", &["error"], &mut storage)?;
+    let error = arguments.get(0).to_owned();
+    let (transport, _claim) = claimed(this, "transport.abort()")?;
+    if !transport.with(|connection| connection.stream.is_lost()) {
+        transport.event_loop.get().require_open()?;
+        lifecycle::abort(&this, (!error.is_none()).then(|| error.unbind()))?;
     }
     none(this)
 }
@@ -342,8 +362,11 @@ fn set_protocol(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py
     let arguments = arguments.complete("set_protocol", &["protocol"], &mut storage)?;
     let protocol = arguments.get(0);
     let delivery = Delivery::of(&protocol)?;
-    let protocol = protocol.to_owned().unbind();
     let (transport, _claim) = claimed(this, "transport.set_protocol()")?;
+    if delivery == Delivery::Tls {
+        crate::tls::attach(&protocol, &this);
+    }
+    let protocol = protocol.to_owned().unbind();
     let old = transport.with(|connection| {
         connection.delivery = delivery;
         connection.protocol.replace(protocol)

@@ -8,8 +8,10 @@
 //! - `delivery.rs`: how data reaches a protocol.
 //! - `lifecycle.rs`: how a transport begins and ends.
 //! - `sendfile.rs`: its part in `loop.sendfile`.
+//! - `below_tls.rs`: a transport whose protocol is TLS, and what TLS asks of it.
 //! - `extra_info.rs`: `get_extra_info`, made when asked for.
 
+mod below_tls;
 mod delivery;
 pub mod extra_info;
 mod input_output;
@@ -17,10 +19,15 @@ pub mod lifecycle;
 pub mod methods;
 mod sendfile;
 
-use delivery::Delivery;
+pub use below_tls::{
+    close, force_close, is_closing, pause_reading, put_below_tls, queued_bytes, request_flush_of,
+    resume_reading, send_queue,
+};
+pub use delivery::{Delivery, feed_reader};
 pub use input_output::{flush, ready, run_deferred};
-pub use lifecycle::{begin_accepted, connect, loop_closed};
-pub use methods::transport_type;
+pub use lifecycle::{begin_accepted, connect, loop_closed, warnings_warn};
+pub(crate) use methods::getter;
+pub use methods::{bind, exact_bytes, property, transport_type};
 
 use crate::event_loop::Loop;
 use crate::heap_type::{Body, HeapType};
@@ -44,6 +51,25 @@ pub enum Deferred {
     Read,
     /// Tell the protocol that the connection is lost, and close the socket.
     Lost,
+    /// A step of the TLS above.
+    Tls(crate::tls::Step),
+}
+
+/// One piece of queued data.
+enum Piece {
+    /// What the program has written.
+    Bytes(PyBackedBytes),
+    /// What TLS has made of it.
+    Records(Vec<u8>),
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Records(records) => records,
+        }
+    }
 }
 
 /// Who owns the descriptor.
@@ -82,7 +108,7 @@ impl Socket {
 
 /// What changes in the life of a transport.
 struct Connection {
-    stream: Stream<PyBackedBytes>,
+    stream: Stream<Piece>,
     socket: Socket,
     token: Option<Token>,
     protocol: Option<Py<PyAny>>,
@@ -150,6 +176,10 @@ impl Transport {
         Ok(Err(crate::errors::closed_descriptor()))
     }
 
+    fn delivery(&self) -> Delivery {
+        self.with(|connection| connection.delivery)
+    }
+
     fn protocol<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         self.with(|connection| connection.protocol.as_ref().map(|protocol| protocol.bind(py).clone()))
     }
@@ -209,6 +239,8 @@ fn apply(transport: &Bound<'_, PyAny>, actions: Actions) -> PyResult<()> {
     }
     if actions.contains(Actions::RESUME_WRITING) {
         lifecycle::tell_protocol(transport, pyo3::intern!(transport.py(), "resume_writing"))?;
+        let rest = body(transport.as_borrowed()).with(|connection| connection.stream.resumed());
+        apply(transport, rest)?;
     }
     if actions.contains(Actions::SHUTDOWN) {
         lifecycle::shut_down_output(transport);

@@ -27,7 +27,7 @@ impl Actions {
     pub const NONE: Self = Self(0);
     /// Call the protocol's `pause_writing`.
     pub const PAUSE_WRITING: Self = Self(1);
-    /// Call the protocol's `resume_writing`.
+    /// Call the protocol's `resume_writing`, then [`Stream::resumed`].
     pub const RESUME_WRITING: Self = Self(2);
     /// Send the end of the stream.
     pub const SHUTDOWN: Self = Self(4);
@@ -310,7 +310,19 @@ impl<B: AsRef<[u8]>> Stream<B> {
                 }
             }
         }
-        Ok(self.check_limits() | self.under_low_water() | self.after_drain())
+        if self.queue.is_empty() {
+            // There was room before the poller has told it.
+            self.unblocked();
+        }
+        let resume = self.under_low_water();
+        // What the protocol writes when it may go on belongs to the stream, also to one that is closing.
+        let end = if resume.is_empty() { self.after_drain() } else { Actions::NONE };
+        Ok(self.check_limits() | resume | end)
+    }
+
+    /// The protocol has been told to go on writing: the end that was held back for it.
+    pub fn resumed(&mut self) -> Actions {
+        self.after_drain()
     }
 
     fn after_drain(&mut self) -> Actions {

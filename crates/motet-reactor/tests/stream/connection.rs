@@ -70,6 +70,8 @@ impl Connection {
             assert!(self.books.writing_paused, "resumed without a pause");
             assert!(queued <= low, "resumed above the mark");
             self.books.writing_paused = false;
+            let rest = self.stream.resumed();
+            self.apply(rest);
         }
         if actions.contains(Actions::SHUTDOWN) {
             assert!(self.books.output_ended && queued == 0, "shut down while data waits");

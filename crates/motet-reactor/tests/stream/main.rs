@@ -193,6 +193,30 @@ fn only_what_a_direct_send_leaves_counts_against_the_marks() {
 }
 
 #[test]
+fn a_send_that_finds_room_before_the_poller_tells_of_it_ends_the_waiting() {
+    let mut stream: Stream<Vec<u8>> = Stream::default();
+    stream.blocked();
+    let _ = stream.enqueue(vec![0; 10], 0);
+    assert!(!stream.wants_flush());
+    assert_eq!(stream.send_queued(|_| Ok::<_, ()>(Sent::Bytes(10))), Ok(Actions::NONE));
+    assert!(!stream.is_blocked());
+    let _ = stream.enqueue(vec![0; 10], 0);
+    assert!(stream.wants_flush());
+}
+
+#[test]
+fn what_the_protocol_writes_when_it_may_go_on_is_sent_before_the_end() {
+    let mut stream: Stream<Vec<u8>> = Stream::default();
+    let _ = stream.set_limits(0, 5);
+    assert_eq!(stream.enqueue(vec![0; 10], 0), Actions::PAUSE_WRITING);
+    assert_eq!(stream.close(), Actions::NONE);
+    assert_eq!(stream.send_queued(|_| Ok::<_, ()>(Sent::Bytes(10))), Ok(Actions::RESUME_WRITING));
+    let _ = stream.enqueue(vec![0; 3], 0);
+    assert_eq!(stream.resumed(), Actions::NONE);
+    assert_eq!(stream.send_queued(|_| Ok::<_, ()>(Sent::Bytes(3))), Ok(Actions::LOSE_CONNECTION));
+}
+
+#[test]
 fn the_end_of_the_output_is_sent_once_however_often_the_poller_calls() {
     let mut stream: Stream<Vec<u8>> = Stream::default();
     assert_eq!(stream.write_eof(), Actions::SHUTDOWN);

@@ -1,0 +1,3 @@
+//! What asks the system: the dynamic linker.
+
+pub(crate) mod library;
