@@ -7,6 +7,7 @@ each sample, so that no sample pays for the one before.
 import argparse
 import asyncio
 import gc
+import importlib
 import json
 import os
 import statistics
@@ -200,9 +201,12 @@ def main() -> None:
     parser.add_argument(
         "--cpu", type=int, help="run on this processor, except where two threads are measured"
     )
+    parser.add_argument("--native-tasks", action="store_true", help="with the loop's own tasks (motet only)")
     arguments = parser.parse_args()
     every_cpu = os.sched_getaffinity(0)
     loop = loops.new_event_loop(arguments.loop)
+    if arguments.native_tasks:
+        loop.set_task_factory(importlib.import_module(arguments.loop).task_factory)
     outcome: dict[str, dict[str, float] | str] = {}
     for row, (function, count) in BENCHMARKS.items():
         alone = arguments.cpu is not None and row != rows.THREADSAFE_OTHER

@@ -8,17 +8,20 @@
 """
 
 from ._loop import EventLoop, new_event_loop
-from ._motet import Handle, SocketTransport, TimerHandle, __version__
+from ._motet import Future, Handle, SocketTransport, Task, TimerHandle, __version__, task_factory
 from ._run import run
 from ._servers import Server
 
 __all__ = [
     "EventLoop",
+    "Future",
     "Handle",
     "Server",
     "SocketTransport",
+    "Task",
     "TimerHandle",
     "__version__",
     "new_event_loop",
     "run",
+    "task_factory",
 ]

@@ -146,6 +146,11 @@ class EventLoop(  # type: ignore[misc]
             details["source_traceback"] = handle._source_traceback
         self.call_exception_handler(details)
 
+    def _step_failed(self, task: _motet.Task[Any], error: BaseException) -> None:
+        self.call_exception_handler(
+            {"message": f"Exception in a step of {task!r}", "exception": error, "task": task}
+        )
+
     def _callback_took(
         self,
         handle: _motet.Handle,

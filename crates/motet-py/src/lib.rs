@@ -19,6 +19,7 @@ mod handle;
 mod heap_type;
 mod listener;
 mod method;
+mod native;
 mod operation;
 mod run;
 mod schedule;
@@ -52,6 +53,7 @@ fn _motet(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<listener::Listener>()?;
     module.add("SocketTransport", transport::transport_type(py)?)?;
     module.add_function(wrap_pyfunction!(prepare_exit, module)?)?;
+    native::add(module)?;
     schedule::add_methods(py)?;
     Ok(())
 }

@@ -10,6 +10,7 @@ use crate::event_loop::{Loop, Owner, READ_BUFFER, State, wrong_thread};
 use crate::exit::{self, Busy};
 use crate::handle::{Handle, Payload};
 use crate::listener::{self, Listener};
+use crate::native;
 use crate::task::Task;
 use crate::thread_bound::Claim;
 use crate::transport;
@@ -86,6 +87,7 @@ impl<'py> Runner<'_, 'py> {
         watch.pulse.beat();
         let result = match task {
             Task::Callback(handle) => self.run_handle(handle),
+            Task::Step(task) => self.run_step(task),
             Task::Repeated(handle) => self.run_repeated(handle.bind(self.py())),
             Task::Transport(transport, deferred) => {
                 transport::run_deferred(transport.bind(self.py()), deferred)
@@ -120,6 +122,19 @@ impl<'py> Runner<'_, 'py> {
             self.with(|state| state.spare.push(handle.unbind()));
         }
         Ok(())
+    }
+
+    #[inline]
+    fn run_step(&mut self, task: Py<PyAny>) -> PyResult<()> {
+        let py = self.py();
+        let task = task.into_bound(py);
+        match native::run_step(&task) {
+            Err(error) if !call::ends_the_run(py, &error) => {
+                let arguments = (task, error.into_value(py));
+                self.event_loop.call_method1(intern!(py, "_step_failed"), arguments).map(drop)
+            }
+            result => result,
+        }
     }
 
     fn run_repeated(&mut self, handle: &Bound<'py, Handle>) -> PyResult<()> {
