@@ -35,8 +35,8 @@ enum Answer<'py> {
     Return(Bound<'py, PyAny>),
 }
 
-/// Makes the class.
-pub fn make(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
+/// Makes the class, which lives for ever.
+pub fn make(py: Python<'_>) -> PyResult<()> {
     let methods = vec![
         fast_method!(c"send", send, c"send($self, value, /)\n--\n\nGoes on waiting, or returns the result."),
         fast_method!(c"throw", throw, c"throw($self, type, value=None, traceback=None, /)\n--\n\nRaises where it waits."),
@@ -62,11 +62,9 @@ pub fn make(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
         slots: slots.as_mut_ptr(),
     };
     // SAFETY: the spec describes `Iterator`; the tables that the class keeps live for ever.
-    let class = unsafe {
-        Bound::from_owned_ptr_or_err(py, ffi::PyType_FromSpec(&mut spec))?.cast_into_unchecked::<PyType>()
-    };
-    CLASS.store(class.as_type_ptr(), Ordering::Relaxed);
-    Ok(class)
+    let class = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyType_FromSpec(&mut spec))? };
+    CLASS.store(class.into_ptr().cast(), Ordering::Relaxed);
+    Ok(())
 }
 
 /// `__await__` and `__iter__` of futures and tasks.

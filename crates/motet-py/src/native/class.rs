@@ -119,7 +119,7 @@ fn parts_of(object: *mut ffi::PyObject) -> *mut Parts {
     object.wrapping_byte_add(OFFSET.load(Ordering::Relaxed)).cast()
 }
 
-/// Makes the two classes.
+/// Makes the two classes, which live for ever.
 pub fn make(py: Python<'_>) -> PyResult<(Bound<'_, PyType>, Bound<'_, PyType>)> {
     let module = py.import("_asyncio")?;
     let base = |name: &str| -> PyResult<(Bound<'_, PyType>, usize)> {
@@ -141,8 +141,8 @@ pub fn make(py: Python<'_>) -> PyResult<(Bound<'_, PyType>, Bound<'_, PyType>)> 
         c"Task(coro, *, loop=None, name=None, context=None, eager_start=False)\n--\n\n\
           An asyncio.Task that motet's loop steps without a handle or a bound method.",
     )?;
-    FUTURE.store(future.as_type_ptr(), Ordering::Relaxed);
-    TASK.store(task.as_type_ptr(), Ordering::Relaxed);
+    FUTURE.store(future.clone().into_ptr().cast(), Ordering::Relaxed);
+    TASK.store(task.clone().into_ptr().cast(), Ordering::Relaxed);
     Ok((future, task))
 }
 
