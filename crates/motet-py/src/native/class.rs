@@ -265,7 +265,7 @@ unsafe extern "C" fn traverse<const IS_TASK: bool>(
     // the object's class if it is itself made at run time, which asyncio's are from Python 3.12 on.
     unsafe {
         let base = base_of::<IS_TASK>();
-        if (*base).tp_flags & ffi::Py_TPFLAGS_HEAPTYPE == 0 {
+        if ffi::PyType_HasFeature(base, ffi::Py_TPFLAGS_HEAPTYPE) == 0 {
             let result = visit(ffi::Py_TYPE(object).cast(), argument);
             if result != 0 {
                 return result;

@@ -115,16 +115,21 @@ fn alive<'a, 'py>(this: This<'a, 'py>) -> PyResult<FutureRef<'a, 'py>> {
     if future.with(|state| state.event_loop.is_some()) { Ok(future) } else { Err(completion::not_initialised()) }
 }
 
+/// As [`alive`], where asyncio takes a future that is not initialised for one without an outcome.
+fn alive_for_outcome<'a, 'py>(this: This<'a, 'py>) -> PyResult<FutureRef<'a, 'py>> {
+    alive(this).map_err(|_| stock::invalid_state(this.py(), "Future object is not initialized."))
+}
+
 fn truth(py: Python<'_>, value: bool) -> PyResult<Py<PyAny>> {
     value.into_py_any(py)
 }
 
 fn result(this: This<'_, '_>) -> PyResult<Py<PyAny>> {
-    completion::result(alive(this)?).map(Bound::unbind)
+    completion::result(alive_for_outcome(this)?).map(Bound::unbind)
 }
 
 fn exception(this: This<'_, '_>) -> PyResult<Py<PyAny>> {
-    let future = alive(this)?;
+    let future = alive_for_outcome(this)?;
     match completion::outcome(future) {
         completion::Outcome::Value(_) => Ok(this.py().None()),
         completion::Outcome::Exception(exception) => Ok(exception.unbind()),
