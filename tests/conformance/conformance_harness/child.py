@@ -44,7 +44,7 @@ def _run(suite: Suite, request: dict[str, Any], recorder: Recorder, factory: Cou
     if suite is not UVLOOP:
         _leave_out_resources()
     if suite.native_tasks:
-        put_classes_in_place()
+        put_classes_in_place(request["module"])
     try:
         module = importlib.import_module(f"{suite.package}.{request['module']}")
     except unittest.SkipTest as reason:

@@ -288,13 +288,24 @@ unsafe extern "C" fn traverse<const IS_TASK: bool>(
 unsafe extern "C" fn clear<const IS_TASK: bool>(object: *mut ffi::PyObject) -> c_int {
     // SAFETY: called with a live object of the class, attached.
     unsafe {
+        release::<IS_TASK>(object);
+        (*base_of::<IS_TASK>()).tp_clear.map_or(0, |clear| clear(object))
+    }
+}
+
+/// Empties the parts.
+///
+/// # Safety
+/// `object` is of the class that `IS_TASK` names or of a subclass; the thread is attached.
+unsafe fn release<const IS_TASK: bool>(object: *mut ffi::PyObject) {
+    // SAFETY: the caller's word.
+    unsafe {
         let py = Python::assume_attached();
         let parts = parts_of(object);
         FutureState::clear(&(*parts).future, py);
         if IS_TASK {
             TaskState::clear(&(*parts).task, py);
         }
-        (*base_of::<IS_TASK>()).tp_clear.map_or(0, |clear| clear(object))
     }
 }
 
@@ -311,19 +322,23 @@ unsafe extern "C" fn finalise<const IS_TASK: bool>(object: *mut ffi::PyObject) {
 }
 
 unsafe extern "C" fn deallocate<const IS_TASK: bool>(object: *mut ffi::PyObject) {
-    // SAFETY: the interpreter calls this once, for an object without references. The finaliser may make it live again, and then
-    // nothing is touched. Untracked first, since what is dropped may start a collection.
+    // SAFETY: the interpreter calls this once, attached, for an object without references. The finaliser may make it live again,
+    // and then nothing is touched. Untracked first, since what is dropped may start a collection. The base frees the memory, and
+    // from Python 3.14 on takes the task out of asyncio's list; it lets go of the class if it is itself made at run time.
     unsafe {
         if ffi::PyObject_CallFinalizerFromDealloc(object) < 0 {
             return;
         }
         ffi::PyObject_GC_UnTrack(object.cast());
         ffi::PyObject_ClearWeakRefs(object);
-        clear::<IS_TASK>(object);
+        release::<IS_TASK>(object);
         let class = ffi::Py_TYPE(object);
-        if let Some(free) = (*class).tp_free {
-            free(object.cast());
+        let base = base_of::<IS_TASK>();
+        if let Some(deallocate) = (*base).tp_dealloc {
+            deallocate(object);
         }
-        ffi::Py_DECREF(class.cast());
+        if ffi::PyType_HasFeature(base, ffi::Py_TPFLAGS_HEAPTYPE) == 0 {
+            ffi::Py_DECREF(class.cast());
+        }
     }
 }

@@ -11,6 +11,7 @@
 //! | `step.rs` | one step of a task |
 //! | `awaiting.rs` | `await` |
 //! | `registry.rs` | asyncio's books: all tasks, the current one, who awaits whom |
+//! | `visible.rs` | what tools read out of a task from outside the process |
 //! | `future_methods.rs`, `task_methods.rs` | what programs call |
 
 mod awaiting;
@@ -23,6 +24,7 @@ mod state;
 mod step;
 mod stock;
 mod task_methods;
+mod visible;
 
 pub use future_methods::create as create_future;
 pub use task_methods::{Options, create as create_task};
@@ -52,6 +54,7 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     let (future, task) = class::make(py)?;
     awaiting::make(py)?;
+    visible::look(py)?;
     module.add("Future", future)?;
     module.add("Task", task)?;
     let factory = wrap_pyfunction!(task_factory, module)?;

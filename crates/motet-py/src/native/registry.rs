@@ -121,7 +121,7 @@ pub fn register(task: TaskRef<'_, '_>) -> PyResult<()> {
     }
 }
 
-/// The task is done, or goes without ever being so.
+/// The task is done.
 #[inline]
 pub fn forget(task: TaskRef<'_, '_>) {
     let py = task.py();

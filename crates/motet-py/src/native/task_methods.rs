@@ -3,7 +3,7 @@
 use super::class::{FutureRef, TaskRef};
 use super::future_methods::{This, begin, enter_setter, getter, is_own, message_of, native, property, setter, start, unexpected};
 use super::state::{Cause, Name, Status, drop_now};
-use super::{completion, registry, step, stock};
+use super::{completion, registry, step, stock, visible};
 use crate::context;
 use crate::event_loop::Loop;
 use crate::method::{Arguments, enter, fast_method, method_of_one, plain_method};
@@ -168,6 +168,9 @@ fn name_from(value: Borrowed<'_, '_, PyAny>) -> PyResult<Py<PyAny>> {
 }
 
 fn rename(task: TaskRef<'_, '_>, name: Name) {
+    if let Name::Given(name) = &name {
+        visible::show_name(task, || Some(name.clone_ref(task.py())));
+    }
     let old = task.with(|state| std::mem::replace(&mut state.name, name));
     if let Name::Given(old) = old {
         drop_now(task.py(), Some(old));
@@ -293,6 +296,10 @@ fn start_task<'py>(task: TaskRef<'_, 'py>, coroutine: Bound<'py, PyAny>, options
         Some(context) => context.unbind(),
         None => context::copy_current(py)?,
     };
+    visible::show_name(task, || match &name {
+        Name::Given(name) => Some(name.clone_ref(py)),
+        Name::Number(number) => number.into_py_any(py).ok(),
+    });
     let old = task.with(|state| {
         let old = std::mem::take(state);
         state.coroutine = Some(coroutine.unbind());
@@ -301,6 +308,7 @@ fn start_task<'py>(task: TaskRef<'_, 'py>, coroutine: Bound<'py, PyAny>, options
         old
     });
     old.release(py);
+    visible::show(task);
     if options.eager_start && is_running(task)? {
         return start_eagerly(task);
     }
@@ -356,7 +364,6 @@ pub fn create<'py>(
 
 /// Tells of a task that goes without having ended.
 pub fn finalise(task: TaskRef<'_, '_>) {
-    registry::forget(task);
     let pending = task.future().with(|state| state.event_loop.is_some() && state.status == Status::Pending);
     if pending && !task.with(|state| state.hide_destruction) {
         tell(task.future(), |_, details| {
