@@ -13,13 +13,16 @@ from typing import Any, TypeAlias, TypeVar, TypeVarTuple, final
 from typing_extensions import disjoint_base
 
 __all__ = [
+    "Future",
     "Handle",
     "Listener",
     "Loop",
     "SocketTransport",
+    "Task",
     "TimerHandle",
     "__version__",
     "_prepare_exit",
+    "task_factory",
 ]
 
 _T = TypeVar("_T")
@@ -85,6 +88,32 @@ class SocketTransport(asyncio.Transport):
     def get_write_buffer_limits(self) -> tuple[int, int]: ...
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
     def __del__(self) -> None: ...
+
+@disjoint_base
+class Future(asyncio.Future[_T]):
+    """A future that wakes tasks of motet without a callback."""
+
+    def __init__(self, *, loop: asyncio.AbstractEventLoop | None = None) -> None: ...
+
+@disjoint_base
+class Task(asyncio.Task[_T]):
+    """A task that motet's loop steps without a handle or a bound method."""
+
+    def __init__(
+        self,
+        coro: Generator[Any, None, _T] | Coroutine[Any, Any, _T],
+        *,
+        loop: asyncio.AbstractEventLoop | None = None,
+        name: object = None,
+        context: Context | None = None,
+        eager_start: bool = False,
+    ) -> None: ...
+
+def task_factory(
+    loop: asyncio.AbstractEventLoop,
+    coro: Generator[Any, None, _T] | Coroutine[Any, Any, _T],
+    **kwargs: Any,
+) -> Task[_T]: ...
 
 @final
 class Listener:

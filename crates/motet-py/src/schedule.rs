@@ -242,7 +242,8 @@ fn create_task(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<
     let event_loop = as_loop(this).get();
     event_loop.require_open()?;
     let native = event_loop.makes_native_tasks();
-    let slow = !native && (event_loop.has_task_factory() || event_loop.in_debug_mode()) || arguments.len() != 1;
+    let slow =
+        !native && (event_loop.has_task_factory() || event_loop.in_debug_mode()) || arguments.len() != 1;
     // Counted where the task is asked for; a refused call (no coroutine) counts too, which nobody will miss.
     let _ = event_loop.state.with(|state| state.turn.statistics.tasks_started += 1);
     if slow {

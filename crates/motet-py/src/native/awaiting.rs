@@ -39,7 +39,11 @@ enum Answer<'py> {
 pub fn make(py: Python<'_>) -> PyResult<()> {
     let methods = vec![
         fast_method!(c"send", send, c"send($self, value, /)\n--\n\nGoes on waiting, or returns the result."),
-        fast_method!(c"throw", throw, c"throw($self, type, value=None, traceback=None, /)\n--\n\nRaises where it waits."),
+        fast_method!(
+            c"throw",
+            throw,
+            c"throw($self, type, value=None, traceback=None, /)\n--\n\nRaises where it waits."
+        ),
         fast_method!(c"close", close, c"close($self, /)\n--\n\nEnds the waiting."),
     ];
     let slot = |slot: c_int, pfunc: *mut c_void| ffi::PyType_Slot { slot, pfunc };
@@ -93,7 +97,8 @@ pub unsafe extern "C" fn iterate(future: *mut ffi::PyObject) -> *mut ffi::PyObje
 #[inline]
 unsafe fn advance<'py>(py: Python<'py>, object: *mut ffi::PyObject) -> PyResult<Answer<'py>> {
     // SAFETY: the caller's word.
-    let future = unsafe { future_of(object) }.with(py, |future| future.as_ref().map(|future| future.clone_ref(py)));
+    let future =
+        unsafe { future_of(object) }.with(py, |future| future.as_ref().map(|future| future.clone_ref(py)));
     let Some(waited_for) = future.map(|future| future.into_bound(py)) else {
         return Ok(Answer::Return(py.None().into_bound(py)));
     };
@@ -192,12 +197,15 @@ fn throw(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>
     }
     if arguments.len() > 1 {
         let warning = py.get_type::<pyo3::exceptions::PyDeprecationWarning>();
-        let text = c"the (type, exc, tb) signature of throw() is deprecated, use the single-arg signature instead.";
+        let text =
+            c"the (type, exc, tb) signature of throw() is deprecated, use the single-arg signature instead.";
         if cfg!(Py_3_12) {
             PyErr::warn(py, &warning, text, 1)?;
         }
     }
-    let given = |index: usize| (index < arguments.len()).then(|| arguments.get(index)).filter(|given| !given.is_none());
+    let given = |index: usize| {
+        (index < arguments.len()).then(|| arguments.get(index)).filter(|given| !given.is_none())
+    };
     let (kind, value, traceback) = (arguments.get(0), given(1), given(2));
     if let Some(traceback) = &traceback
         && !traceback.is_instance_of::<pyo3::types::PyTraceback>()
@@ -209,9 +217,10 @@ fn throw(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>
             return Err(PyTypeError::new_err("instance exception may not have a separate value"));
         }
         kind.to_owned()
-    } else if kind.cast::<PyType>().is_ok_and(|class| {
-        class.is_subclass_of::<pyo3::exceptions::PyBaseException>().unwrap_or(false)
-    }) {
+    } else if kind
+        .cast::<PyType>()
+        .is_ok_and(|class| class.is_subclass_of::<pyo3::exceptions::PyBaseException>().unwrap_or(false))
+    {
         match value {
             Some(value) if value.is_instance(&kind)? => value.to_owned(),
             Some(value) => match value.cast::<PyTuple>() {

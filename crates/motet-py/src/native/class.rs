@@ -232,7 +232,9 @@ unsafe fn allocate_as<const IS_TASK: bool>(class: *mut ffi::PyTypeObject) -> *mu
 /// The class of tasks.
 pub fn task(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     // SAFETY: a class that lives for ever, null before the module is made.
-    unsafe { Bound::from_borrowed_ptr_or_err(py, TASK.load(Ordering::Relaxed).cast()) }?.cast_into().map_err(Into::into)
+    unsafe { Bound::from_borrowed_ptr_or_err(py, TASK.load(Ordering::Relaxed).cast()) }?
+        .cast_into()
+        .map_err(Into::into)
 }
 
 /// A future that is not yet initialised.

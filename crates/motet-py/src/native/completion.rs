@@ -161,7 +161,10 @@ pub fn outcome<'py>(future: FutureRef<'_, 'py>) -> Outcome<'py> {
 pub fn restore_traceback(future: FutureRef<'_, '_>, exception: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = future.py();
     let traceback = future.with(|state| {
-        state.rare().and_then(|rare| rare.exception_traceback.as_ref()).map(|traceback| traceback.clone_ref(py))
+        state
+            .rare()
+            .and_then(|rare| rare.exception_traceback.as_ref())
+            .map(|traceback| traceback.clone_ref(py))
     });
     exception.setattr(intern!(py, "__traceback__"), traceback)
 }
@@ -244,7 +247,8 @@ fn ready_loop<'py>(future: FutureRef<'_, 'py>) -> PyResult<Option<Bound<'py, Loo
         state.event_loop.as_ref().filter(|_| state.own_loop).map(|event_loop| event_loop.clone_ref(py))
     });
     // SAFETY: `own_loop` is set for loops of that class only.
-    let event_loop = event_loop.map(|event_loop| unsafe { event_loop.into_bound(py).cast_into_unchecked::<Loop>() });
+    let event_loop =
+        event_loop.map(|event_loop| unsafe { event_loop.into_bound(py).cast_into_unchecked::<Loop>() });
     match event_loop {
         // Debug mode checks the thread, notes where a callback came from, and times it.
         Some(event_loop) if !event_loop.get().in_debug_mode() => {
@@ -268,7 +272,8 @@ pub fn call_soon(
         drop(push_callback(event_loop.get(), py, payload)?.into_bound(py));
         return Ok(());
     }
-    let event_loop = future.with(|state| state.event_loop.as_ref().map(|event_loop| event_loop.clone_ref(py)));
+    let event_loop =
+        future.with(|state| state.event_loop.as_ref().map(|event_loop| event_loop.clone_ref(py)));
     let Some(event_loop) = event_loop.map(|event_loop| event_loop.into_bound(py)) else {
         return Err(not_initialised());
     };

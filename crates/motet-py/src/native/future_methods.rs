@@ -112,7 +112,11 @@ pub fn native<'a, 'py>(this: This<'a, 'py>) -> FutureRef<'a, 'py> {
 /// The future, which has to be initialised.
 fn alive<'a, 'py>(this: This<'a, 'py>) -> PyResult<FutureRef<'a, 'py>> {
     let future = native(this);
-    if future.with(|state| state.event_loop.is_some()) { Ok(future) } else { Err(completion::not_initialised()) }
+    if future.with(|state| state.event_loop.is_some()) {
+        Ok(future)
+    } else {
+        Err(completion::not_initialised())
+    }
 }
 
 /// As [`alive`], where asyncio takes a future that is not initialised for one without an outcome.
@@ -148,7 +152,8 @@ fn cancelled(this: This<'_, '_>) -> PyResult<Py<PyAny>> {
 
 fn get_loop(this: This<'_, '_>) -> PyResult<Py<PyAny>> {
     let py = this.py();
-    let event_loop = native(this).with(|state| state.event_loop.as_ref().map(|event_loop| event_loop.clone_ref(py)));
+    let event_loop =
+        native(this).with(|state| state.event_loop.as_ref().map(|event_loop| event_loop.clone_ref(py)));
     event_loop.ok_or_else(completion::not_initialised)
 }
 
@@ -185,7 +190,10 @@ pub fn message_of<'py>(arguments: &Arguments<'_, 'py>) -> PyResult<Option<Bound<
 }
 
 pub fn unexpected(function: &str, name: Borrowed<'_, '_, PyString>) -> PyErr {
-    PyTypeError::new_err(format!("{function}() got an unexpected keyword argument '{}'", name.to_string_lossy()))
+    PyTypeError::new_err(format!(
+        "{function}() got an unexpected keyword argument '{}'",
+        name.to_string_lossy()
+    ))
 }
 
 fn cancel(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
@@ -372,7 +380,8 @@ pub unsafe extern "C" fn initialise(
     // SAFETY: the interpreter calls this with an object of the class, a tuple, and a dictionary or null, attached.
     unsafe {
         enter_setter(this, arguments, |this, arguments| {
-            let keywords = Borrowed::from_ptr_or_opt(this.py(), keywords).map(|keywords| keywords.cast_unchecked());
+            let keywords =
+                Borrowed::from_ptr_or_opt(this.py(), keywords).map(|keywords| keywords.cast_unchecked());
             initialise_with(this, arguments.cast_unchecked(), keywords)
         })
     }
@@ -414,7 +423,12 @@ pub fn begin<'py>(future: FutureRef<'_, 'py>, event_loop: Option<Bound<'py, PyAn
 
 /// As [`begin`], with what is known of the loop.
 #[inline]
-pub fn start(future: FutureRef<'_, '_>, event_loop: Bound<'_, PyAny>, own_loop: bool, origin: Option<Py<PyAny>>) {
+pub fn start(
+    future: FutureRef<'_, '_>,
+    event_loop: Bound<'_, PyAny>,
+    own_loop: bool,
+    origin: Option<Py<PyAny>>,
+) {
     let py = future.py();
     let old = future.with(|state| {
         let old = std::mem::take(state);
@@ -478,7 +492,8 @@ pub fn finalise(future: FutureRef<'_, '_>) {
     super::task_methods::tell(future, |py, details| {
         let class = future.object().get_type();
         details.set_item("message", format!("{} exception was never retrieved", class.name()?))?;
-        let exception = future.with(|state| state.exception.as_ref().map(|exception| exception.clone_ref(py)));
+        let exception =
+            future.with(|state| state.exception.as_ref().map(|exception| exception.clone_ref(py)));
         details.set_item("exception", exception)?;
         details.set_item("future", future.object())
     });

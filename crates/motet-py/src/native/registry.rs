@@ -42,9 +42,12 @@ fn books(py: Python<'_>) -> PyResult<&'static Books> {
     BOOKS.get_or_try_init(py, || {
         let module = py.import("_asyncio")?;
         let get = |name: &str| module.getattr(name).map(Bound::unbind);
-        let get_optional =
-            |name: &str| Ok::<_, PyErr>(module.getattr_opt(name)?.map(Bound::unbind));
-        let list = if cfg!(Py_3_14) { None } else { Some(if cfg!(Py_3_12) { "_scheduled_tasks" } else { "_all_tasks" }) };
+        let get_optional = |name: &str| Ok::<_, PyErr>(module.getattr_opt(name)?.map(Bound::unbind));
+        let list = if cfg!(Py_3_14) {
+            None
+        } else {
+            Some(if cfg!(Py_3_12) { "_scheduled_tasks" } else { "_all_tasks" })
+        };
         Ok(Books {
             enter: get("_enter_task")?,
             leave: get("_leave_task")?,
@@ -104,7 +107,11 @@ fn task_died(reference: &Bound<'_, PyAny>) -> PyResult<()> {
 
 /// Calls a function of asyncio's with two arguments.
 #[inline]
-fn call(function: &Py<PyAny>, first: Borrowed<'_, '_, PyAny>, second: Borrowed<'_, '_, PyAny>) -> PyResult<()> {
+fn call(
+    function: &Py<PyAny>,
+    first: Borrowed<'_, '_, PyAny>,
+    second: Borrowed<'_, '_, PyAny>,
+) -> PyResult<()> {
     let py = first.py();
     let mut arguments = [std::ptr::null_mut(), first.as_ptr(), second.as_ptr()];
     // SAFETY: valid references for the length of the call.

@@ -63,7 +63,9 @@ fn run_in_context(task: TaskRef<'_, '_>) -> PyResult<()> {
 fn error_of<'py>(future: Borrowed<'_, 'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = future.py();
     let Some(native) = FutureRef::exact(future) else {
-        return Ok(call::method(&future, intern!(py, "result")).err().map(|error| error.into_value(py).into_bound(py).into_any()));
+        return Ok(call::method(&future, intern!(py, "result"))
+            .err()
+            .map(|error| error.into_value(py).into_bound(py).into_any()));
     };
     Ok(match completion::outcome(native) {
         Outcome::Value(_) | Outcome::Pending => None,
@@ -80,7 +82,10 @@ fn error_of<'py>(future: Borrowed<'_, 'py, PyAny>) -> PyResult<Option<Bound<'py,
 fn step<'py>(task: TaskRef<'_, 'py>, error: Option<Bound<'py, PyAny>>) -> PyResult<()> {
     let py = task.py();
     let (event_loop, pending) = task.future().with(|state| {
-        (state.event_loop.as_ref().map(|event_loop| event_loop.clone_ref(py)), state.status == Status::Pending)
+        (
+            state.event_loop.as_ref().map(|event_loop| event_loop.clone_ref(py)),
+            state.status == Status::Pending,
+        )
     });
     let Some(event_loop) = event_loop.map(|event_loop| event_loop.into_bound(py)) else {
         return Err(completion::not_initialised());
@@ -177,7 +182,8 @@ fn raised<'py>(task: TaskRef<'_, 'py>, error: Bound<'py, PyAny>) -> PyResult<()>
     registry::forget(task);
     if error.is_instance(stock::cancelled_error(py)?)? {
         let error = error.unbind();
-        let old = task.future().with(|state| state.replace_rare(|rare| &mut rare.cancelled_error, Some(error)));
+        let old =
+            task.future().with(|state| state.replace_rare(|rare| &mut rare.cancelled_error, Some(error)));
         drop_now(py, old);
         return completion::cancel(task.future(), None).map(drop);
     }
@@ -273,7 +279,8 @@ fn yielded_other<'py>(task: TaskRef<'_, 'py>, value: &Bound<'py, PyAny>) -> PyRe
         };
         return fail_soon(task, &text);
     };
-    let event_loop = task.future().with(|state| state.event_loop.as_ref().map(|event_loop| event_loop.as_ptr()));
+    let event_loop =
+        task.future().with(|state| state.event_loop.as_ref().map(|event_loop| event_loop.as_ptr()));
     if Some(stock::future_loop(py)?.call1((value,))?.as_ptr()) != event_loop {
         return fail_other_loop(task, value.as_borrowed());
     }
@@ -286,7 +293,11 @@ fn yielded_other<'py>(task: TaskRef<'_, 'py>, value: &Bound<'py, PyAny>) -> PyRe
     registry::start_awaiting(value.as_borrowed(), task.object())?;
     value.setattr(name, false)?;
     let context = task.with(|state| state.context.as_ref().map(|context| context.clone_ref(py)));
-    add_done_callback(value, &callable(task, true)?, &context.ok_or_else(completion::not_initialised)?.into_bound(py))?;
+    add_done_callback(
+        value,
+        &callable(task, true)?,
+        &context.ok_or_else(completion::not_initialised)?.into_bound(py),
+    )?;
     let must_cancel = task.with(|state| {
         state.waiting_for = Some(value.clone().unbind());
         state.must_cancel
@@ -351,20 +362,18 @@ fn fail_soon(task: TaskRef<'_, '_>, text: &str) -> PyResult<()> {
 
 /// What a loop calls that is not motet's, or in debug mode: a function whose `__self__` is the task, as asyncio's messages expect.
 pub fn callable<'py>(task: TaskRef<'_, 'py>, wake_up: bool) -> PyResult<Bound<'py, PyAny>> {
-    static WAKE_UP: method::StaticDefinition =
-        method::StaticDefinition(ffi::PyMethodDef {
-            ml_name: c"wakeup".as_ptr(),
-            ml_meth: ffi::PyMethodDefPointer { PyCFunction: called_to_wake_up },
-            ml_flags: ffi::METH_O,
-            ml_doc: std::ptr::null(),
-        });
-    static STEP: method::StaticDefinition =
-        method::StaticDefinition(ffi::PyMethodDef {
-            ml_name: c"step".as_ptr(),
-            ml_meth: ffi::PyMethodDefPointer { PyCFunction: called_to_step },
-            ml_flags: ffi::METH_NOARGS,
-            ml_doc: std::ptr::null(),
-        });
+    static WAKE_UP: method::StaticDefinition = method::StaticDefinition(ffi::PyMethodDef {
+        ml_name: c"wakeup".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: called_to_wake_up },
+        ml_flags: ffi::METH_O,
+        ml_doc: std::ptr::null(),
+    });
+    static STEP: method::StaticDefinition = method::StaticDefinition(ffi::PyMethodDef {
+        ml_name: c"step".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: called_to_step },
+        ml_flags: ffi::METH_NOARGS,
+        ml_doc: std::ptr::null(),
+    });
     let definition = if wake_up { &WAKE_UP } else { &STEP };
     // SAFETY: the definition lives for ever and is only read; the task is a valid reference, which the function keeps.
     unsafe {

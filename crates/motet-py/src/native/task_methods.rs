@@ -1,7 +1,9 @@
 //! What tasks have beyond futures, and how they begin.
 
 use super::class::{FutureRef, TaskRef};
-use super::future_methods::{This, begin, enter_setter, getter, is_own, message_of, native, property, setter, start, unexpected};
+use super::future_methods::{
+    This, begin, enter_setter, getter, is_own, message_of, native, property, setter, start, unexpected,
+};
 use super::state::{Cause, Name, Status, drop_now};
 use super::{completion, registry, step, stock, visible};
 use crate::context;
@@ -106,7 +108,8 @@ fn set_exception(_this: This<'_, '_>, _exception: This<'_, '_>) -> PyResult<Py<P
 
 fn get_coroutine(this: This<'_, '_>) -> PyResult<Py<PyAny>> {
     let py = this.py();
-    let coroutine = task(this).with(|state| state.coroutine.as_ref().map(|coroutine| coroutine.clone_ref(py)));
+    let coroutine =
+        task(this).with(|state| state.coroutine.as_ref().map(|coroutine| coroutine.clone_ref(py)));
     Ok(coroutine.unwrap_or_else(|| py.None()))
 }
 
@@ -242,7 +245,8 @@ pub unsafe extern "C" fn initialise(
     // SAFETY: the interpreter calls this with an object of the class, a tuple, and a dictionary or null, attached.
     unsafe {
         enter_setter(this, arguments, |this, arguments| {
-            let keywords = Borrowed::from_ptr_or_opt(this.py(), keywords).map(|keywords| keywords.cast_unchecked());
+            let keywords =
+                Borrowed::from_ptr_or_opt(this.py(), keywords).map(|keywords| keywords.cast_unchecked());
             initialise_with(this, arguments.cast_unchecked(), keywords)
         })
     }
@@ -272,15 +276,19 @@ fn initialise_with(
             }
         }
     }
-    let coroutine = coroutine
-        .ok_or_else(|| PyTypeError::new_err("Task() missing required argument 'coro' (pos 1)"))?;
+    let coroutine =
+        coroutine.ok_or_else(|| PyTypeError::new_err("Task() missing required argument 'coro' (pos 1)"))?;
     begin(native(this), event_loop)?;
     start_task(task(this), coroutine, options)
 }
 
 /// Gives an initialised future its coroutine and schedules the first step.
 #[inline]
-fn start_task<'py>(task: TaskRef<'_, 'py>, coroutine: Bound<'py, PyAny>, options: Options<'py>) -> PyResult<()> {
+fn start_task<'py>(
+    task: TaskRef<'_, 'py>,
+    coroutine: Bound<'py, PyAny>,
+    options: Options<'py>,
+) -> PyResult<()> {
     let py = task.py();
     // SAFETY: a valid reference.
     let is_plain = unsafe { ffi::PyCoro_CheckExact(coroutine.as_ptr()) } != 0;
