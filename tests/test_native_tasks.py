@@ -32,9 +32,10 @@ def foreign_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-@pytest.fixture(
-    params=[asyncio.new_event_loop, native_loop, foreign_loop], ids=["stock", "native", "foreign"]
-)
+KINDS = {"stock": asyncio.new_event_loop, "native": native_loop, "foreign": foreign_loop}
+
+
+@pytest.fixture(params=KINDS.values(), ids=KINDS)
 def make_loop(request: pytest.FixtureRequest) -> MakeLoop:
     """Loops with stock tasks, with motet's tasks on motet's loop, and with motet's tasks on asyncio's."""
     maker: MakeLoop = request.param
@@ -577,7 +578,7 @@ def test_the_interpreter_ends_with_tasks_that_wait(run_program: RunProgram) -> N
         loop.run_until_complete(main())
         print("over")
     """)
-    assert result.returncode == 0 and result.stdout == "over\n", result.stderr
+    assert (result.returncode, result.stdout) == (0, "over\n"), result.stderr
 
 
 @pytest.mark.skipif(sys.version_info < (3, 14), reason="call graphs came with Python 3.14")
