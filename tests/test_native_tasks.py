@@ -35,7 +35,7 @@ def foreign_loop() -> asyncio.AbstractEventLoop:
 KINDS = {"stock": asyncio.new_event_loop, "native": native_loop, "foreign": foreign_loop}
 
 
-@pytest.fixture(params=KINDS.values(), ids=KINDS)
+@pytest.fixture(params=KINDS.values(), ids=list(KINDS))
 def make_loop(request: pytest.FixtureRequest) -> MakeLoop:
     """Loops with stock tasks, with motet's tasks on motet's loop, and with motet's tasks on asyncio's."""
     maker: MakeLoop = request.param

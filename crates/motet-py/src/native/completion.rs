@@ -195,23 +195,22 @@ fn failure(future: FutureRef<'_, '_>, outcome: Outcome<'_>) -> PyResult<PyErr> {
 fn wake(future: FutureRef<'_, '_>, waiters: Waiters) -> PyResult<()> {
     let py = future.py();
     let mut result = Ok(());
-    for waiter in waiters {
-        match waiter {
+    waiters.for_each(|waiter| {
+        if result.is_err() {
+            return waiter.release(py);
+        }
+        result = match waiter {
             Waiter::Task(task) => {
                 let task = task.into_bound(py);
-                if result.is_ok() {
-                    // SAFETY: only tasks are entered as such.
-                    result = wake_task(unsafe { TaskRef::new(task.as_borrowed()) }, future);
-                }
+                // SAFETY: only tasks are entered as such.
+                wake_task(unsafe { TaskRef::new(task.as_borrowed()) }, future)
             }
             Waiter::Callback(callback, context) => {
-                let (callback, context) = (callback.into_bound(py), context.into_bound(py));
-                if result.is_ok() {
-                    result = call_soon(future, callback.as_borrowed(), Some(future.object()), context);
-                }
+                let callback = callback.into_bound(py);
+                call_soon(future, callback.as_borrowed(), Some(future.object()), context.into_bound(py))
             }
-        }
-    }
+        };
+    });
     result
 }
 

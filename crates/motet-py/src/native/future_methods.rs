@@ -221,19 +221,17 @@ fn add_done_callback(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResu
         Some(context) => context.to_owned(),
         None => context::copy_current(py)?.into_bound(py),
     };
-    let mut waiter = Some((callback.to_owned().unbind(), context.clone().unbind()));
-    let pending = future.with(|state| {
-        let pending = state.status == Status::Pending;
-        if pending && let Some((callback, context)) = waiter.take() {
-            state.waiters.push(Waiter::Callback(callback, context));
+    let mut waiter = Some(Waiter::Callback(callback.to_owned().unbind(), context.clone().unbind()));
+    future.with(|state| {
+        if state.status == Status::Pending
+            && let Some(waiter) = waiter.take()
+        {
+            state.waiters.push(waiter);
         }
-        pending
     });
-    if let Some((callback, context)) = waiter {
-        drop_now(py, Some(callback));
-        drop_now(py, Some(context));
-    }
-    if !pending {
+    if let Some(waiter) = waiter {
+        // It is done already.
+        waiter.release(py);
         completion::call_soon(future, callback, Some(future.object()), context)?;
     }
     Ok(py.None())
@@ -263,12 +261,7 @@ fn remove_done_callback(this: This<'_, '_>, callback: This<'_, '_>) -> PyResult<
         })
     });
     let count = removed.len();
-    for waiter in removed {
-        if let Waiter::Callback(callback, context) = waiter {
-            drop_now(py, Some(callback));
-            drop_now(py, Some(context));
-        }
-    }
+    removed.into_iter().for_each(|waiter| waiter.release(py));
     count.into_py_any(py)
 }
 

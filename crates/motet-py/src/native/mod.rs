@@ -27,6 +27,7 @@ mod task_methods;
 mod visible;
 
 pub use future_methods::create as create_future;
+pub use registry::{enter, leave, swap};
 pub use task_methods::{Options, create as create_task};
 
 use pyo3::prelude::*;
@@ -55,6 +56,7 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let (future, task) = class::make(py)?;
     awaiting::make(py)?;
     visible::look(py)?;
+    registry::open(py)?;
     module.add("Future", future)?;
     module.add("Task", task)?;
     let factory = wrap_pyfunction!(task_factory, module)?;
@@ -67,7 +69,7 @@ pub fn is_task_factory(factory: Option<&Py<PyAny>>, py: Python<'_>) -> bool {
     matches!((factory, FACTORY.get(py)), (Some(factory), Some(own)) if factory.is(own))
 }
 
-/// Runs the step of a task that was in the ready ring.
+/// Runs the step of a task that was in the ready ring; it is the current task.
 #[inline]
 pub fn run_step(task: &Bound<'_, PyAny>) -> PyResult<()> {
     // SAFETY: only tasks are put into the ring as such.

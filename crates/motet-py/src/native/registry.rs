@@ -7,9 +7,10 @@
 
 use super::class::TaskRef;
 use super::state::{Status, drop_now};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyList, PySet};
+use pyo3::types::{PyDict, PyList, PySet};
 use pyo3::{Borrowed, ffi};
 
 /// asyncio's set of tasks before Python 3.14: the parts of a `WeakSet`.
@@ -24,6 +25,8 @@ struct WeakSet {
 struct Books {
     enter: Py<PyAny>,
     leave: Py<PyAny>,
+    /// Loops and their current tasks, up to Python 3.13.
+    current: Option<Py<PyDict>>,
     /// From Python 3.12 on.
     swap: Option<Py<PyAny>>,
     register_eager: Option<Py<PyAny>>,
@@ -37,30 +40,40 @@ struct Books {
     discard_awaiter: Option<Py<PyAny>>,
 }
 
+static BOOKS: PyOnceLock<Books> = PyOnceLock::new();
+
+/// Opens asyncio's books. Called once, when the module is made.
+pub fn open(py: Python<'_>) -> PyResult<()> {
+    let module = py.import("_asyncio")?;
+    let get = |name: &str| module.getattr(name).map(Bound::unbind);
+    let get_optional = |name: &str| Ok::<_, PyErr>(module.getattr_opt(name)?.map(Bound::unbind));
+    let (tasks, current) = if cfg!(Py_3_14) {
+        (None, None)
+    } else {
+        let set = module.getattr(if cfg!(Py_3_12) { "_scheduled_tasks" } else { "_all_tasks" })?;
+        let current = module.getattr("_current_tasks")?.cast_into::<PyDict>()?;
+        (Some(WeakSet::of(&set)?), Some(current.unbind()))
+    };
+    let books = Books {
+        enter: get("_enter_task")?,
+        leave: get("_leave_task")?,
+        current,
+        swap: get_optional("_swap_current_task")?,
+        register_eager: get_optional("_register_eager_task")?,
+        unregister_eager: get_optional("_unregister_eager_task")?,
+        tasks,
+        register: get("_register_task")?,
+        unregister: get("_unregister_task")?,
+        add_awaiter: get_optional("future_add_to_awaited_by")?,
+        discard_awaiter: get_optional("future_discard_from_awaited_by")?,
+    };
+    let _ = BOOKS.set(py, books);
+    Ok(())
+}
+
+#[inline]
 fn books(py: Python<'_>) -> PyResult<&'static Books> {
-    static BOOKS: PyOnceLock<Books> = PyOnceLock::new();
-    BOOKS.get_or_try_init(py, || {
-        let module = py.import("_asyncio")?;
-        let get = |name: &str| module.getattr(name).map(Bound::unbind);
-        let get_optional = |name: &str| Ok::<_, PyErr>(module.getattr_opt(name)?.map(Bound::unbind));
-        let list = if cfg!(Py_3_14) {
-            None
-        } else {
-            Some(if cfg!(Py_3_12) { "_scheduled_tasks" } else { "_all_tasks" })
-        };
-        Ok(Books {
-            enter: get("_enter_task")?,
-            leave: get("_leave_task")?,
-            swap: get_optional("_swap_current_task")?,
-            register_eager: get_optional("_register_eager_task")?,
-            unregister_eager: get_optional("_unregister_eager_task")?,
-            tasks: list.map(|name| WeakSet::of(&module.getattr(name)?)).transpose()?,
-            register: get("_register_task")?,
-            unregister: get("_unregister_task")?,
-            add_awaiter: get_optional("future_add_to_awaited_by")?,
-            discard_awaiter: get_optional("future_discard_from_awaited_by")?,
-        })
-    })
+    BOOKS.get(py).ok_or_else(|| PyRuntimeError::new_err("motet._motet was not imported to its end"))
 }
 
 impl WeakSet {
@@ -159,6 +172,34 @@ pub fn leave(event_loop: &Bound<'_, PyAny>, task: Borrowed<'_, '_, PyAny>) -> Py
     call(&books(event_loop.py())?.leave, event_loop.as_borrowed(), task)
 }
 
+/// Puts one task in the place of another one as the current task.
+#[inline]
+pub fn swap(
+    event_loop: &Bound<'_, PyAny>,
+    before: Bound<'_, PyAny>,
+    task: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let py = event_loop.py();
+    // SAFETY: the reference count of a valid reference.
+    if unsafe { ffi::Py_REFCNT(before.as_ptr()) } <= REFERENCES_TO_CURRENT {
+        // It goes: what its finaliser runs must not take the next task for the current one.
+        leave(event_loop, before.as_borrowed())?;
+        drop(before);
+        return enter(event_loop, task.as_borrowed());
+    }
+    let books = books(py)?;
+    match (&books.current, &books.swap) {
+        (Some(current), _) => current.bind(py).set_item(event_loop, task),
+        (None, Some(swap)) => call(swap, event_loop.as_borrowed(), task.as_borrowed()),
+        (None, None) => {
+            leave(event_loop, before.as_borrowed()).and_then(|()| enter(event_loop, task.as_borrowed()))
+        }
+    }
+}
+
+/// A current task that nobody knows but the loop that runs it and asyncio's books.
+const REFERENCES_TO_CURRENT: isize = 2;
+
 /// Runs `step` as the first step of a task, in the midst of another one.
 pub fn eagerly(
     event_loop: &Bound<'_, PyAny>,
@@ -170,7 +211,7 @@ pub fn eagerly(
     let (Some(swap), Some(register_eager), Some(unregister_eager)) =
         (&books.swap, &books.register_eager, &books.unregister_eager)
     else {
-        return Err(pyo3::exceptions::PyTypeError::new_err("eager_start needs Python 3.12 or later"));
+        return Err(PyTypeError::new_err("eager_start needs Python 3.12 or later"));
     };
     let before = swap.bind(py).call1((event_loop, task.object()))?;
     let result = register_eager.bind(py).call1((task.object(),)).and_then(|_| {

@@ -4,6 +4,21 @@ use super::guarded::Guarded;
 use pyo3::prelude::*;
 use std::mem::take;
 
+/// Shows the collector one reference; anything but 0 ends the visit.
+pub type Visit<'a> = dyn FnMut(&Py<PyAny>) -> i32 + 'a;
+
+/// Shows references that may be there, and returns when the visit is to end.
+macro_rules! show {
+    ($visit:ident: $($reference:expr),+) => {$(
+        if let Some(reference) = &$reference {
+            let result = $visit(reference);
+            if result != 0 {
+                return result;
+            }
+        }
+    )+};
+}
+
 /// Where a future is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Status {
@@ -19,6 +34,18 @@ pub enum Waiter {
     Task(Py<PyAny>),
     /// A function and the context to call it in.
     Callback(Py<PyAny>, Py<PyAny>),
+}
+
+impl Waiter {
+    pub fn release(self, py: Python<'_>) {
+        match self {
+            Self::Task(task) => drop_now(py, Some(task)),
+            Self::Callback(callback, context) => {
+                drop_now(py, Some(callback));
+                drop_now(py, Some(context));
+            }
+        }
+    }
 }
 
 /// Those who wait for a future, in the order in which they came. Nearly always there is one.
@@ -42,21 +69,27 @@ impl Waiters {
         self.first.iter().chain(&self.more)
     }
 
+    /// Hands out each, in order.
+    #[inline]
+    pub fn for_each(self, mut tell: impl FnMut(Waiter)) {
+        if let Some(first) = self.first {
+            tell(first);
+        }
+        if !self.more.is_empty() {
+            self.more.into_iter().for_each(tell);
+        }
+    }
+
+    fn release(self, py: Python<'_>) {
+        self.for_each(|waiter| waiter.release(py));
+    }
+
     /// Takes out those that `belongs` accepts.
     pub fn extract(&mut self, mut belongs: impl FnMut(&Waiter) -> bool) -> Vec<Waiter> {
         let mut out = Vec::new();
         out.extend(self.first.take_if(|first| belongs(first)));
         out.extend(self.more.extract_if(.., |waiter| belongs(waiter)));
         out
-    }
-}
-
-impl IntoIterator for Waiters {
-    type Item = Waiter;
-    type IntoIter = std::iter::Chain<std::option::IntoIter<Waiter>, std::vec::IntoIter<Waiter>>;
-    #[inline]
-    fn into_iter(self) -> Self::IntoIter {
-        self.first.into_iter().chain(self.more)
     }
 }
 
@@ -109,43 +142,44 @@ impl FutureState {
         std::mem::replace(field(self.rare_mut()), value)
     }
 
-    fn traverse(&self, visit: &mut impl FnMut(&Py<PyAny>) -> i32) -> i32 {
-        let rare = self.rare.iter().flat_map(|rare| {
-            [&rare.exception_traceback, &rare.cancel_message, &rare.cancelled_error, &rare.source_traceback]
-        });
-        let held = [&self.event_loop, &self.result, &self.exception].into_iter().chain(rare).flatten();
-        let waiters = self.waiters.iter().flat_map(|waiter| match waiter {
-            Waiter::Task(task) => [Some(task), None],
-            Waiter::Callback(callback, context) => [Some(callback), Some(context)],
-        });
-        held.chain(waiters.flatten()).map(visit).find(|result| *result != 0).unwrap_or(0)
+    fn traverse(&self, visit: &mut Visit<'_>) -> i32 {
+        show!(visit: self.event_loop, self.result, self.exception);
+        if let Some(rare) = &self.rare {
+            show!(visit: rare.exception_traceback, rare.cancel_message, rare.cancelled_error, rare.source_traceback);
+        }
+        for waiter in self.waiters.iter() {
+            let result = match waiter {
+                Waiter::Task(task) => visit(task),
+                Waiter::Callback(callback, context) => match visit(callback) {
+                    0 => visit(context),
+                    result => result,
+                },
+            };
+            if result != 0 {
+                return result;
+            }
+        }
+        0
     }
 
     /// Drops what it holds. Dropping a `Py` would ask pyo3 each time whether this thread is attached.
     pub fn release(self, py: Python<'_>) {
-        for object in [self.event_loop, self.result, self.exception] {
-            drop_now(py, object);
-        }
-        for waiter in self.waiters {
-            match waiter {
-                Waiter::Task(task) => drop_now(py, Some(task)),
-                Waiter::Callback(callback, context) => {
-                    drop_now(py, Some(callback));
-                    drop_now(py, Some(context));
-                }
-            }
-        }
+        drop_now(py, self.event_loop);
+        drop_now(py, self.result);
+        drop_now(py, self.exception);
+        self.waiters.release(py);
         if let Some(rare) = self.rare {
             let Rare { exception_traceback, cancel_message, cancelled_error, source_traceback } = *rare;
-            for object in [exception_traceback, cancel_message, cancelled_error, source_traceback] {
-                drop_now(py, object);
-            }
+            drop_now(py, exception_traceback);
+            drop_now(py, cancel_message);
+            drop_now(py, cancelled_error);
+            drop_now(py, source_traceback);
         }
     }
 }
 
 /// Drops a reference on a thread that is attached.
-#[inline]
+#[inline(always)]
 pub fn drop_now(py: Python<'_>, object: Option<Py<PyAny>>) {
     drop(object.map(|object| object.into_bound(py)));
 }
@@ -191,23 +225,28 @@ pub struct TaskState {
 }
 
 impl TaskState {
-    fn traverse(&self, visit: &mut impl FnMut(&Py<PyAny>) -> i32) -> i32 {
-        let name = if let Name::Given(name) = &self.name { Some(name) } else { None };
-        let error = if let Cause::Error(error) = &self.cause { Some(error) } else { None };
-        [self.coroutine.as_ref(), self.context.as_ref(), name, self.waiting_for.as_ref(), error]
-            .into_iter()
-            .chain([self.registration.as_ref()])
-            .flatten()
-            .map(visit)
-            .find(|result| *result != 0)
-            .unwrap_or(0)
+    fn traverse(&self, visit: &mut Visit<'_>) -> i32 {
+        show!(visit: self.coroutine, self.context, self.waiting_for, self.registration);
+        if let Name::Given(name) = &self.name {
+            show!(visit: Some(name));
+        }
+        if let Cause::Error(error) = &self.cause {
+            show!(visit: Some(error));
+        }
+        0
     }
 
+    /// Drops what it holds.
     pub fn release(self, py: Python<'_>) {
-        let name = if let Name::Given(name) = self.name { Some(name) } else { None };
-        let error = if let Cause::Error(error) = self.cause { Some(error) } else { None };
-        for object in [self.coroutine, self.context, name, self.waiting_for, error, self.registration] {
-            drop_now(py, object);
+        drop_now(py, self.coroutine);
+        drop_now(py, self.context);
+        drop_now(py, self.waiting_for);
+        drop_now(py, self.registration);
+        if let Name::Given(name) = self.name {
+            drop_now(py, Some(name));
+        }
+        if let Cause::Error(error) = self.cause {
+            drop_now(py, Some(error));
         }
     }
 }
@@ -225,7 +264,7 @@ impl FutureState {
     ///
     /// # Safety
     /// Called by the collector.
-    pub unsafe fn show(state: &Guarded<Self>, visit: &mut impl FnMut(&Py<PyAny>) -> i32) -> i32 {
+    pub unsafe fn show(state: &Guarded<Self>, visit: &mut Visit<'_>) -> i32 {
         // SAFETY: the caller's word.
         unsafe { state.inspect_stopped(|state| state.traverse(visit)) }
     }
@@ -241,7 +280,7 @@ impl TaskState {
     ///
     /// # Safety
     /// Called by the collector.
-    pub unsafe fn show(state: &Guarded<Self>, visit: &mut impl FnMut(&Py<PyAny>) -> i32) -> i32 {
+    pub unsafe fn show(state: &Guarded<Self>, visit: &mut Visit<'_>) -> i32 {
         // SAFETY: the caller's word.
         unsafe { state.inspect_stopped(|state| state.traverse(visit)) }
     }

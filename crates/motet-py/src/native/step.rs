@@ -17,11 +17,11 @@ enum Progress<'py> {
     Raised(Bound<'py, PyAny>),
 }
 
-/// Runs the step that was scheduled, in the task's context.
+/// Runs the step that was scheduled, in the task's context. The caller has told asyncio that the task is the current one.
 ///
 /// # Errors
-/// `KeyboardInterrupt` and `SystemExit` of the coroutine, and what goes wrong around it: the task was done already, another one
-/// runs, its loop is closed.
+/// `KeyboardInterrupt` and `SystemExit` of the coroutine, and what goes wrong around it: the task was done already, its context
+/// is in use, its loop is closed.
 #[inline]
 pub fn run(task: TaskRef<'_, '_>) -> PyResult<()> {
     let py = task.py();
@@ -30,14 +30,14 @@ pub fn run(task: TaskRef<'_, '_>) -> PyResult<()> {
         return Err(completion::not_initialised());
     };
     let entered = context::enter(&context)?;
-    let result = run_in_context(task);
+    let result = error_to_begin_with(task).and_then(|error| take_step(task, error));
     drop(entered);
     result
 }
 
-/// As [`run`], where the context was entered already.
+/// What is raised in the coroutine at the beginning of the step that was scheduled.
 #[inline]
-fn run_in_context(task: TaskRef<'_, '_>) -> PyResult<()> {
+fn error_to_begin_with<'py>(task: TaskRef<'_, 'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = task.py();
     let (cause, waited_for) = task.with(|state| {
         let cause = std::mem::take(&mut state.cause);
@@ -47,15 +47,14 @@ fn run_in_context(task: TaskRef<'_, '_>) -> PyResult<()> {
         };
         (cause, waited_for)
     });
-    let error = match cause {
-        Cause::Due => None,
-        Cause::Error(error) => Some(error.into_bound(py)),
+    match cause {
+        Cause::Due => Ok(None),
+        Cause::Error(error) => Ok(Some(error.into_bound(py))),
         Cause::Woken => match waited_for.map(|future| future.into_bound(py)) {
-            Some(future) => error_of(future.as_borrowed())?,
-            None => None,
+            Some(future) => error_of(future.as_borrowed()),
+            None => Ok(None),
         },
-    };
-    step(task, error)
+    }
 }
 
 /// What a task is to be told by the future that has woken it, if that is no result.
@@ -77,24 +76,12 @@ fn error_of<'py>(future: Borrowed<'_, 'py, PyAny>) -> PyResult<Option<Bound<'py,
     })
 }
 
-/// One step, registered as the current task.
-#[inline]
+/// One step that a handle has called for, in a context that it has entered.
 fn step<'py>(task: TaskRef<'_, 'py>, error: Option<Bound<'py, PyAny>>) -> PyResult<()> {
     let py = task.py();
-    let (event_loop, pending) = task.future().with(|state| {
-        (
-            state.event_loop.as_ref().map(|event_loop| event_loop.clone_ref(py)),
-            state.status == Status::Pending,
-        )
-    });
-    let Some(event_loop) = event_loop.map(|event_loop| event_loop.into_bound(py)) else {
-        return Err(completion::not_initialised());
-    };
-    if !pending {
-        let error = error.unwrap_or_else(|| py.None().into_bound(py));
-        let text = format!("__step(): already done: {} {}", task.object().repr()?, error.repr()?);
-        return Err(stock::invalid_state(py, &text));
-    }
+    let event_loop =
+        task.future().with(|state| state.event_loop.as_ref().map(|event_loop| event_loop.clone_ref(py)));
+    let event_loop = event_loop.ok_or_else(completion::not_initialised)?.into_bound(py);
     registry::enter(&event_loop, task.object())?;
     let result = take_step(task, error);
     let left = registry::leave(&event_loop, task.object());
@@ -105,6 +92,9 @@ fn step<'py>(task: TaskRef<'_, 'py>, error: Option<Bound<'py, PyAny>>) -> PyResu
 #[inline]
 pub fn take_step<'py>(task: TaskRef<'_, 'py>, error: Option<Bound<'py, PyAny>>) -> PyResult<()> {
     let py = task.py();
+    if task.future().with(|state| state.status != Status::Pending) {
+        return Err(already_done(task, error)?);
+    }
     let (coroutine, waited_for, must_cancel) = task.with(|state| {
         (
             state.coroutine.as_ref().map(|coroutine| coroutine.clone_ref(py)),
@@ -128,6 +118,14 @@ pub fn take_step<'py>(task: TaskRef<'_, 'py>, error: Option<Bound<'py, PyAny>>) 
         Progress::Returned(value) => returned(task, value),
         Progress::Raised(error) => raised(task, error),
     }
+}
+
+#[cold]
+fn already_done(task: TaskRef<'_, '_>, error: Option<Bound<'_, PyAny>>) -> PyResult<PyErr> {
+    let py = task.py();
+    let error = error.unwrap_or_else(|| py.None().into_bound(py));
+    let text = format!("__step(): already done: {} {}", task.object().repr()?, error.repr()?);
+    Ok(stock::invalid_state(py, &text))
 }
 
 #[inline]
@@ -386,7 +384,8 @@ unsafe extern "C" fn called_to_step(task: *mut ffi::PyObject, _: *mut ffi::PyObj
     // SAFETY: the interpreter calls this, attached, with the task that the function was made with.
     unsafe {
         method::enter(task, |task| {
-            run_in_context(TaskRef::new(task))?;
+            let native = TaskRef::new(task);
+            step(native, error_to_begin_with(native)?)?;
             Ok(task.py().None())
         })
     }
