@@ -201,14 +201,16 @@ def main() -> None:
     parser.add_argument(
         "--cpu", type=int, help="run on this processor, except where two threads are measured"
     )
-    parser.add_argument("--native-tasks", action="store_true", help="with the loop's own tasks (motet only)")
+    parser.add_argument("--row", action="append", choices=BENCHMARKS, help="only this row; repeatable")
+    parser.add_argument("--native-tasks", action="store_true", help="with the loop's own tasks (motet)")
     arguments = parser.parse_args()
     every_cpu = os.sched_getaffinity(0)
     loop = loops.new_event_loop(arguments.loop)
     if arguments.native_tasks:
         loop.set_task_factory(importlib.import_module(arguments.loop).task_factory)
     outcome: dict[str, dict[str, float] | str] = {}
-    for row, (function, count) in BENCHMARKS.items():
+    for row in arguments.row or BENCHMARKS:
+        function, count = BENCHMARKS[row]
         alone = arguments.cpu is not None and row != rows.THREADSAFE_OTHER
         os.sched_setaffinity(0, {arguments.cpu} if alone else every_cpu)
         try:

@@ -54,6 +54,13 @@ def _micro() -> list[Bar]:
     ]
 
 
+def _tasks() -> list[Bar]:
+    return [
+        Bar(rows.TASKS, row, rows.NANOSECONDS, BEST_RIVAL, AT_LEAST, 1.7, times_faster=True)
+        for row in rows.TASK_ROWS
+    ]
+
+
 def _echo() -> list[Bar]:
     bars: list[Bar] = []
     for count in rows.ECHO_CONNECTIONS:
@@ -70,6 +77,7 @@ def _echo() -> list[Bar]:
 
 BARS: tuple[Bar, ...] = (
     *_micro(),
+    *_tasks(),
     *_echo(),
     *(
         Bar(rows.THROUGHPUT, row, rows.MIB_PER_SECOND, "uvloop", AT_LEAST, 1.0)

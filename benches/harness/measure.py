@@ -4,6 +4,7 @@ import sys
 from typing import cast
 
 from harness import rows
+from harness.loops import MOTET
 from harness.processes import EchoServer, MeasurementFailed, run_client, run_json
 from harness.records import Record
 from harness.settings import BENCHES, Settings
@@ -12,18 +13,22 @@ MICRO_LIMIT = 120.0
 MEBIBYTE = 1024 * 1024
 
 
-def micro(loop: str, number: int, settings: Settings) -> list[Record]:
-    """Run all microbenchmarks of a loop in one process."""
+def micro(section: str, loop: str, number: int, settings: Settings) -> list[Record]:
+    """Run all microbenchmarks of a loop, or those of tasks with the loop's own, in one process."""
     command = [sys.executable, str(BENCHES / "micro.py"), "--loop", loop, "--cpu", str(settings.server_cpu)]
     command += ["--seconds", str(settings.micro_seconds)]
+    measured = rows.TASK_ROWS if section == rows.TASKS else rows.MICRO_ROWS
+    command += [word for row in measured for word in ("--row", row)]
+    if section == rows.TASKS and loop == MOTET:
+        command.append("--native-tasks")
     try:
         outcome = cast(dict[str, dict[str, float] | str], run_json(command, MICRO_LIMIT))
     except MeasurementFailed as failure:
-        outcome = dict.fromkeys(rows.MICRO_ROWS, str(failure))
+        outcome = dict.fromkeys(measured, str(failure))
     return [
-        Record(rows.MICRO, row, loop, number, failure=values)
+        Record(section, row, loop, number, failure=values)
         if isinstance(values, str)
-        else Record(rows.MICRO, row, loop, number, values)
+        else Record(section, row, loop, number, values)
         for row, values in outcome.items()
     ]
 

@@ -12,7 +12,7 @@ from harness.records import Record
 from harness.settings import Settings
 
 # A microbenchmark is cheap and noisy, and the watchdog's two per cent drown in few rounds.
-ROUNDS_FACTOR = {rows.MICRO: 2, rows.WATCHDOG: 16}
+ROUNDS_FACTOR = {rows.MICRO: 2, rows.TASKS: 2, rows.WATCHDOG: 16}
 # Many short rounds beat few long ones where two neighbours are compared.
 WATCHDOG_DIVISOR = 4
 START_SECONDS = 0.5
@@ -39,10 +39,11 @@ def steps(settings: Settings) -> list[Step]:
 
 
 def _round(section: str, number: int, settings: Settings) -> Iterator[Step]:
-    if section == rows.MICRO:
-        seconds = settings.micro_seconds * len(rows.MICRO_ROWS) + MICRO_OVERHEAD
+    if section in (rows.MICRO, rows.TASKS):
+        measured = rows.TASK_ROWS if section == rows.TASKS else rows.MICRO_ROWS
+        seconds = settings.micro_seconds * len(measured) + MICRO_OVERHEAD
         for loop in _turned(settings.loops, number):
-            yield Step(f"{section}, {loop}", seconds, partial(measure.micro, loop, number, settings))
+            yield Step(f"{section}, {loop}", seconds, partial(measure.micro, section, loop, number, settings))
         return
     if section == rows.WATCHDOG:
         settings = dataclasses.replace(settings, seconds=settings.seconds / WATCHDOG_DIVISOR)

@@ -11,6 +11,10 @@ from harness.tables import number, table
 ECHO_TEXT = "{} messages of 1 KiB in ping-pong; processor time of the server per request."
 TITLES = {
     rows.MICRO: ("Microbenchmarks", "Nanoseconds per operation."),
+    rows.TASKS: (
+        "Own tasks",
+        "Nanoseconds per operation; motet with its own tasks (`motet.task_factory`), the others with asyncio's.",
+    ),
     rows.PROTOCOL: ("Protocol echo", ECHO_TEXT.format("`create_server` with a protocol,")),
     rows.STREAMS: ("Streams echo", ECHO_TEXT.format("`asyncio.start_server` with the stock streams,")),
     rows.SOCK: ("Socket echo", ECHO_TEXT.format("`sock_recv` and `sock_sendall`,")),
@@ -27,6 +31,7 @@ TITLES = {
 }
 QUANTITIES = {
     rows.MICRO: rows.NANOSECONDS,
+    rows.TASKS: rows.NANOSECONDS,
     rows.THROUGHPUT: rows.MIB_PER_SECOND,
     rows.MEMORY: rows.KIB_PER_CONNECTION,
     rows.WATCHDOG: rows.CPU,

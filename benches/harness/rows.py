@@ -3,13 +3,14 @@
 from typing import Final
 
 MICRO: Final = "micro"
+TASKS: Final = "tasks"
 PROTOCOL: Final = "protocol"
 STREAMS: Final = "streams"
 SOCK: Final = "sock"
 THROUGHPUT: Final = "throughput"
 MEMORY: Final = "memory"
 WATCHDOG: Final = "watchdog"
-SECTIONS: Final = (MICRO, PROTOCOL, STREAMS, SOCK, THROUGHPUT, MEMORY, WATCHDOG)
+SECTIONS: Final = (MICRO, TASKS, PROTOCOL, STREAMS, SOCK, THROUGHPUT, MEMORY, WATCHDOG)
 ECHO_SECTIONS: Final = (PROTOCOL, STREAMS, SOCK)
 
 CHAIN: Final = "call_soon chain"
@@ -32,6 +33,7 @@ MICRO_ROWS: Final = (
     THREADSAFE_OWN,
     THREADSAFE_OTHER,
 )
+TASK_ROWS: Final = (SLEEP, CREATE_TASK, GATHER, QUEUES)
 
 ECHO_SIZE: Final = 1024
 ECHO_CONNECTIONS: Final = (1, 64, 1024)

@@ -229,7 +229,7 @@ impl<'py> Options<'py> {
         match name {
             "name" => self.name = Some(value).filter(|value| !value.is_none()),
             "context" => self.context = Some(value).filter(|value| !value.is_none()),
-            "eager_start" => self.eager_start = value.is_truthy()?,
+            "eager_start" if cfg!(Py_3_12) => self.eager_start = value.is_truthy()?,
             _ => return Ok(false),
         }
         Ok(true)
