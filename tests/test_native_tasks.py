@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import contextvars
 import gc
+import os
+import subprocess
 import sys
 import threading
 import weakref
@@ -595,5 +597,26 @@ def test_call_graph(run_natively: Run) -> None:
         future.set_result("value")
         assert await outer == "value"
         assert not asyncio.capture_call_graph(inner).awaited_by  # type: ignore[attr-defined]
+
+    run_natively(main())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="asyncio's command came with Python 3.14")
+def test_tasks_are_seen_from_outside(run_natively: Run) -> None:
+    async def main() -> None:
+        waiting = asyncio.create_task(
+            wait_for(asyncio.get_running_loop().create_future(), "", []), name="seen"
+        )
+        await asyncio.sleep(0)
+        command = [sys.executable, "-m", "asyncio", "ps", str(os.getpid())]
+        looked = await asyncio.to_thread(
+            subprocess.run, command, capture_output=True, text=True, timeout=60, check=False
+        )
+        waiting.cancel()
+        if "ermission" in looked.stderr:
+            pytest.skip("this system does not let one process look into another")
+        assert looked.returncode == 0, looked.stderr
+        line = next(line for line in looked.stdout.splitlines() if "seen" in line)
+        assert "wait_for" in line
 
     run_natively(main())

@@ -286,11 +286,6 @@ impl Loop {
         Ok(())
     }
 
-    /// A future of this loop.
-    fn create_future<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        crate::schedule::create_future(this)
-    }
-
     #[pyo3(signature = (descriptor, callback, *arguments))]
     fn _add_reader(
         this: &Bound<'_, Self>,

@@ -3,7 +3,7 @@
 use crate::context;
 use crate::event_loop::{Loop, State};
 use crate::handle::{Handle, Payload, TimerHandle, given_or_current};
-use crate::method::{Arguments, Storage, attach_method, fast_method};
+use crate::method::{Arguments, Storage, attach_method, fast_method, plain_method};
 use crate::native;
 use crate::task::Task;
 use motet_reactor::clock::{Clock, MonotonicClock};
@@ -24,6 +24,7 @@ pub fn add_methods(py: Python<'_>) -> PyResult<()> {
         fast_method!(c"call_later", call_later, c"call_later($self, delay, callback, *args, context=None)\n--\n\nRuns callback(*args) after delay seconds; returns its TimerHandle."),
         fast_method!(c"call_at", call_at, c"call_at($self, when, callback, *args, context=None)\n--\n\nRuns callback(*args) at a time of loop.time(); returns its TimerHandle."),
         fast_method!(c"create_task", create_task, c"create_task($self, coro, *, name=None, context=None, **kwargs)\n--\n\nRuns a coroutine as a task; returns the task."),
+        plain_method!(c"create_future", create_future_of, c"create_future($self, /)\n--\n\nA future of this loop."),
     ] {
         attach_method(&class, definition)?;
     }
@@ -307,6 +308,10 @@ fn create_native_task(this: This<'_, '_>, arguments: &Arguments<'_, '_>) -> PyRe
 fn names_of_loop(py: Python<'_>) -> PyResult<&Py<PyTuple>> {
     static NAMES: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
     NAMES.get_or_try_init(py, || Ok(PyTuple::new(py, [intern!(py, "loop")])?.unbind()))
+}
+
+fn create_future_of(this: This<'_, '_>) -> PyResult<Py<PyAny>> {
+    create_future(&as_loop(this)).map(Bound::unbind)
 }
 
 /// A future of this loop: a stock one, or one of motet's own where tasks are.

@@ -1,6 +1,6 @@
-//! What asyncio keeps inside a task from Python 3.14 on, for those who look at it from outside: `python -m asyncio ps` reads the
-//! coroutine and the name out of a process's memory, and a free-threaded interpreter asks which thread has registered a task,
-//! stopping all threads when another one takes it out again.
+//! What asyncio keeps inside a task from Python 3.14 on, for those who look at it from outside. `python -m asyncio ps` reads the
+//! coroutine and the name of what is marked as a task out of a process's memory. A free-threaded interpreter asks which thread
+//! has registered a task, and stops all threads when another one takes it out again.
 //!
 //! Nothing sets these fields but the constructor of asyncio's task, which would also schedule a step. Where they lie is not
 //! published either. So one task of asyncio's is made when the module is, and looked at: its fields lie where its values are found.
@@ -19,6 +19,8 @@ struct Places {
     coroutine: Option<usize>,
     name: Option<usize>,
     thread: Option<usize>,
+    /// A byte that is 1 in tasks and 0 in other futures.
+    is_task: Option<usize>,
 }
 
 static PLACES: PyOnceLock<Places> = PyOnceLock::new();
@@ -37,7 +39,8 @@ task = _asyncio.Task(coroutine, loop=loop, name=name)
 task._log_destroy_pending = False
 _asyncio._unregister_task(task)
 coroutine.close()
-size = _asyncio.Task.__basicsize__
+future = _asyncio.Future(loop=loop)
+sizes = _asyncio.Future.__basicsize__, _asyncio.Task.__basicsize__
 ";
 
 /// Finds the fields. Called once, when the module is made.
@@ -48,17 +51,28 @@ pub fn look(py: Python<'_>) -> PyResult<()> {
     let made = PyDict::new(py);
     py.run(SPECIMEN, Some(&made), None)?;
     let get = |name: &str| -> PyResult<Bound<'_, PyAny>> { made.as_any().get_item(name) };
-    let (task, coroutine, name) = (get("task")?, get("coroutine")?, get("name")?);
-    let size: usize = get("size")?.extract()?;
-    let find = |value: usize| {
-        let mut offsets = (size_of::<ffi::PyObject>()..size).step_by(size_of::<usize>());
+    let (task, future, coroutine, name) = (get("task")?, get("future")?, get("coroutine")?, get("name")?);
+    let (future_size, task_size): (usize, usize) = get("sizes")?.extract()?;
+    let words = |object: &Bound<'_, PyAny>, size: usize| -> Vec<(usize, usize)> {
+        let offsets = (size_of::<ffi::PyObject>()..size).step_by(size_of::<usize>());
         // SAFETY: within an object of this size, which is not used by anybody else.
-        offsets.find(|offset| unsafe { task.as_ptr().byte_add(*offset).cast::<usize>().read() } == value)
+        offsets
+            .map(|offset| (offset, unsafe { object.as_ptr().byte_add(offset).cast::<usize>().read() }))
+            .collect()
     };
+    let of_task = words(&task, task_size);
+    let find = |value: usize| of_task.iter().find(|(_, found)| *found == value).map(|(offset, _)| *offset);
+    let in_both = of_task.iter().zip(words(&future, future_size));
+    let mut set_in_tasks = in_both.filter_map(|((offset, in_task), (_, in_future))| {
+        let differing = in_task ^ in_future;
+        let byte = (in_task & differing).to_ne_bytes().iter().position(|byte| *byte == 1);
+        byte.filter(|_| differing.count_ones() == 1).map(|byte| offset + byte)
+    });
     let places = Places {
         coroutine: find(coroutine.as_ptr() as usize),
         name: find(name.as_ptr() as usize),
         thread: find(thread_of(&task)),
+        is_task: set_in_tasks.next().filter(|_| set_in_tasks.next().is_none()),
     };
     let _ = PLACES.set(py, places);
     Ok(())
@@ -84,6 +98,10 @@ pub fn show(task: TaskRef<'_, '_>) {
     let Some(places) = PLACES.get(py) else { return };
     let coroutine = task.with(|state| state.coroutine.as_ref().map(|coroutine| coroutine.clone_ref(py)));
     put(task, places.coroutine, coroutine);
+    if let Some(offset) = places.is_task {
+        // SAFETY: a field of the base's part, found in an object of that class.
+        unsafe { *task.object().as_ptr().byte_add(offset).cast::<u8>() |= 1 };
+    }
     if let Some(offset) = places.thread {
         // SAFETY: a field of the base's part, found in an object of that class.
         unsafe {
