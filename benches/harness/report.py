@@ -13,7 +13,7 @@ TITLES = {
     rows.MICRO: ("Microbenchmarks", "Nanoseconds per operation."),
     rows.TASKS: (
         "Own tasks",
-        "Nanoseconds per operation; motet with its own tasks (`motet.task_factory`), the others with asyncio's.",
+        "Nanoseconds per operation: motet with its own tasks (`motet.task_factory`), others with stock ones.",
     ),
     rows.PROTOCOL: ("Protocol echo", ECHO_TEXT.format("`create_server` with a protocol,")),
     rows.STREAMS: ("Streams echo", ECHO_TEXT.format("`asyncio.start_server` with the stock streams,")),

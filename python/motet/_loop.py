@@ -147,7 +147,7 @@ class EventLoop(  # type: ignore[misc]
         self.call_exception_handler(details)
 
     def _step_failed(self, task: _motet.Task[Any], error: BaseException) -> None:
-        # Without the task itself: the handler would be called in its context, which may be what cannot be entered.
+        # Without the task: the handler would run in its context, which may be what cannot be entered.
         self.call_exception_handler({"message": f"Exception in a step of {task!r}", "exception": error})
 
     def _callback_took(

@@ -13,7 +13,7 @@
 //! stay so until the memory is freed, and are empty from `tp_dealloc` on.
 
 use super::state::{FutureState, Parts, TaskState};
-use super::{future_methods, task_methods};
+use super::{beginning, ending, future_methods, future_properties, task_methods};
 use crate::heap_type::leak_terminated;
 use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
@@ -154,7 +154,7 @@ fn make_class<'py, const IS_TASK: bool>(
     let py = base.py();
     let part = if IS_TASK { size_of::<Parts>() } else { offset_of!(Parts, task) };
     let mut methods = future_methods::methods();
-    let mut properties = future_methods::properties();
+    let mut properties = future_properties::properties();
     if IS_TASK {
         let own = task_methods::methods();
         methods.retain(|method| !own.iter().any(|own| name_of(own) == name_of(method)));
@@ -163,9 +163,9 @@ fn make_class<'py, const IS_TASK: bool>(
     }
     let slot = |slot: c_int, pfunc: *mut c_void| ffi::PyType_Slot { slot, pfunc };
     let (initialise, describe): (ffi::initproc, ffi::reprfunc) = if IS_TASK {
-        (task_methods::initialise, task_methods::describe)
+        (beginning::initialise_task, task_methods::describe)
     } else {
-        (future_methods::initialise, future_methods::describe)
+        (beginning::initialise_future, future_methods::describe)
     };
     let mut slots = vec![
         slot(ffi::Py_tp_doc, doc.as_ptr().cast_mut().cast()),
@@ -317,9 +317,9 @@ unsafe extern "C" fn finalise<const IS_TASK: bool>(object: *mut ffi::PyObject) {
         let py = Python::assume_attached();
         let object = Borrowed::from_ptr(py, object);
         if IS_TASK {
-            task_methods::finalise(TaskRef::new(object));
+            ending::finalise_task(TaskRef::new(object));
         }
-        future_methods::finalise(FutureRef::new(object));
+        ending::finalise_future(FutureRef::new(object));
     }
 }
 

@@ -16,7 +16,7 @@ pub fn not_initialised() -> PyErr {
     PyRuntimeError::new_err("Future object is not initialized.")
 }
 
-/// Makes a future done and tells those who wait for it. `settle` returns what it has replaced.
+/// Makes a future done by `settle`, and tells those who wait for it.
 ///
 /// Returns false when the future was done already.
 #[inline]

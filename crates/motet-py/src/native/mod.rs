@@ -8,16 +8,20 @@
 //! | `class.rs` | the two classes, derived from asyncio's |
 //! | `state.rs`, `guarded.rs` | what their objects know, and who may touch it |
 //! | `completion.rs` | how a future becomes done and wakes who waits |
-//! | `step.rs` | one step of a task |
+//! | `beginning.rs`, `ending.rs` | how they begin, and what is told when they go |
+//! | `step.rs`, `waiting.rs` | one step of a task, and what it waits for then |
 //! | `awaiting.rs` | `await` |
 //! | `registry.rs` | asyncio's books: all tasks, the current one, who awaits whom |
 //! | `visible.rs` | what tools read out of a task from outside the process |
-//! | `future_methods.rs`, `task_methods.rs` | what programs call |
+//! | `future_methods.rs`, `future_properties.rs`, `task_methods.rs` | what programs call |
 
 mod awaiting;
+mod beginning;
 mod class;
 mod completion;
+mod ending;
 mod future_methods;
+mod future_properties;
 mod guarded;
 mod registry;
 mod state;
@@ -25,10 +29,10 @@ mod step;
 mod stock;
 mod task_methods;
 mod visible;
+mod waiting;
 
-pub use future_methods::create as create_future;
+pub use beginning::{Options, create_future, create_task};
 pub use registry::{enter, leave, swap};
-pub use task_methods::{Options, create as create_task};
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;

@@ -1,23 +1,16 @@
-//! What tasks have beyond futures, and how they begin.
+//! What tasks have beyond futures.
 
-use super::class::{FutureRef, TaskRef};
-use super::future_methods::{
-    This, begin, enter_setter, getter, is_own, message_of, native, property, setter, start, unexpected,
-};
-use super::state::{Cause, Name, Status, drop_now};
-use super::{completion, registry, step, stock, visible};
-use crate::context;
-use crate::event_loop::Loop;
+use super::class::TaskRef;
+use super::future_methods::{This, message_of, native, unexpected};
+use super::future_properties::{getter, property, setter};
+use super::state::{Name, Status, drop_now};
+use super::{completion, stock, visible, waiting};
 use crate::method::{Arguments, enter, fast_method, method_of_one, plain_method};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple};
-use pyo3::{Borrowed, IntoPyObjectExt, ffi, intern};
+use pyo3::types::PyString;
+use pyo3::{Borrowed, IntoPyObjectExt, ffi};
 use std::ffi::{c_int, c_void};
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// The number in the name of the task that was made last without a name.
-static LAST_NUMBER: AtomicU64 = AtomicU64::new(0);
 
 pub fn methods() -> Vec<ffi::PyMethodDef> {
     vec![
@@ -45,7 +38,7 @@ pub fn properties() -> Vec<ffi::PyGetSetDef> {
     ]
 }
 
-fn task<'a, 'py>(this: This<'a, 'py>) -> TaskRef<'a, 'py> {
+pub fn task<'a, 'py>(this: This<'a, 'py>) -> TaskRef<'a, 'py> {
     // SAFETY: the interpreter calls methods and properties of a class with its objects only.
     unsafe { TaskRef::new(this) }
 }
@@ -68,7 +61,7 @@ fn request_cancellation(task: TaskRef<'_, '_>, message: Option<Bound<'_, PyAny>>
         state.waiting_for.as_ref().map(|future| future.clone_ref(py))
     });
     if let Some(future) = waiting_for.map(|future| future.into_bound(py))
-        && step::cancel_any(future.as_borrowed(), message.clone())?
+        && waiting::cancel_any(future.as_borrowed(), message.clone())?
     {
         // What it waits for may be a task that goes on in spite of it, to be cancelled again later.
         return Ok(true);
@@ -163,7 +156,7 @@ fn set_name(this: This<'_, '_>, value: This<'_, '_>) -> PyResult<Py<PyAny>> {
     Ok(this.py().None())
 }
 
-fn name_from(value: Borrowed<'_, '_, PyAny>) -> PyResult<Py<PyAny>> {
+pub fn name_from(value: Borrowed<'_, '_, PyAny>) -> PyResult<Py<PyAny>> {
     if value.is_exact_instance_of::<PyString>() {
         return Ok(value.to_owned().unbind());
     }
@@ -213,204 +206,4 @@ fn keywords_of<'py, const N: usize>(
 pub unsafe extern "C" fn describe(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: the interpreter calls this with an object of the class, attached.
     unsafe { enter(this, |this| Ok(stock::describe_task(this.py())?.call1((this,))?.unbind())) }
-}
-
-/// How a task is to be made.
-#[derive(Default)]
-pub struct Options<'py> {
-    pub name: Option<Bound<'py, PyAny>>,
-    pub context: Option<Bound<'py, PyAny>>,
-    pub eager_start: bool,
-}
-
-impl<'py> Options<'py> {
-    /// Takes one keyword argument; false when there is none of this name.
-    pub fn take(&mut self, name: &str, value: Bound<'py, PyAny>) -> PyResult<bool> {
-        match name {
-            "name" => self.name = Some(value).filter(|value| !value.is_none()),
-            "context" => self.context = Some(value).filter(|value| !value.is_none()),
-            "eager_start" if cfg!(Py_3_12) => self.eager_start = value.is_truthy()?,
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-}
-
-/// `Task.__init__(self, coro, *, loop=None, name=None, context=None, eager_start=False)`.
-pub unsafe extern "C" fn initialise(
-    this: *mut ffi::PyObject,
-    arguments: *mut ffi::PyObject,
-    keywords: *mut ffi::PyObject,
-) -> c_int {
-    // SAFETY: the interpreter calls this with an object of the class, a tuple, and a dictionary or null, attached.
-    unsafe {
-        enter_setter(this, arguments, |this, arguments| {
-            let keywords =
-                Borrowed::from_ptr_or_opt(this.py(), keywords).map(|keywords| keywords.cast_unchecked());
-            initialise_with(this, arguments.cast_unchecked(), keywords)
-        })
-    }
-}
-
-fn initialise_with(
-    this: This<'_, '_>,
-    arguments: Borrowed<'_, '_, PyTuple>,
-    keywords: Option<Borrowed<'_, '_, PyDict>>,
-) -> PyResult<()> {
-    if arguments.len() > 1 {
-        let text = format!("Task() takes at most 1 positional argument ({} given)", arguments.len());
-        return Err(PyTypeError::new_err(text));
-    }
-    let mut coroutine = arguments.get_item(0).ok();
-    let mut event_loop = None;
-    let mut options = Options::default();
-    for (name, value) in keywords.iter().flat_map(|keywords| keywords.iter()) {
-        let name = name.cast_into::<PyString>()?;
-        match name.to_str()? {
-            "coro" if coroutine.is_none() => coroutine = Some(value),
-            "loop" => event_loop = Some(value),
-            other => {
-                if !options.take(other, value)? {
-                    return Err(unexpected("Task", name.as_borrowed()));
-                }
-            }
-        }
-    }
-    let coroutine =
-        coroutine.ok_or_else(|| PyTypeError::new_err("Task() missing required argument 'coro' (pos 1)"))?;
-    begin(native(this), event_loop)?;
-    start_task(task(this), coroutine, options)
-}
-
-/// Gives an initialised future its coroutine and schedules the first step.
-#[inline]
-fn start_task<'py>(
-    task: TaskRef<'_, 'py>,
-    coroutine: Bound<'py, PyAny>,
-    options: Options<'py>,
-) -> PyResult<()> {
-    let py = task.py();
-    // SAFETY: a valid reference.
-    let is_plain = unsafe { ffi::PyCoro_CheckExact(coroutine.as_ptr()) } != 0;
-    if !is_plain && !stock::is_coroutine(py)?.call1((&coroutine,))?.is_truthy()? {
-        task.with(|state| state.hide_destruction = true);
-        return Err(PyTypeError::new_err(format!("a coroutine was expected, got {}", coroutine.repr()?)));
-    }
-    let name = match options.name {
-        Some(name) => Name::Given(name_from(name.as_borrowed())?),
-        None => Name::Number(LAST_NUMBER.fetch_add(1, Ordering::Relaxed) + 1),
-    };
-    let context = match options.context {
-        Some(context) => context.unbind(),
-        None => context::copy_current(py)?,
-    };
-    visible::show_name(task, || match &name {
-        Name::Given(name) => Some(name.clone_ref(py)),
-        Name::Number(number) => number.into_py_any(py).ok(),
-    });
-    let old = task.with(|state| {
-        let old = std::mem::take(state);
-        state.coroutine = Some(coroutine.unbind());
-        state.context = Some(context);
-        state.name = name;
-        old
-    });
-    old.release(py);
-    visible::show(task);
-    if options.eager_start && is_running(task)? {
-        return start_eagerly(task);
-    }
-    completion::schedule(task, Cause::Due, None)?;
-    registry::register(task)
-}
-
-fn is_running(task: TaskRef<'_, '_>) -> PyResult<bool> {
-    let py = task.py();
-    get_event_loop(task)?.into_bound(py).call_method0(intern!(py, "is_running"))?.is_truthy()
-}
-
-fn get_event_loop(task: TaskRef<'_, '_>) -> PyResult<Py<PyAny>> {
-    let event_loop = task
-        .future()
-        .with(|state| state.event_loop.as_ref().map(|event_loop| event_loop.clone_ref(task.py())));
-    event_loop.ok_or_else(completion::not_initialised)
-}
-
-fn start_eagerly(task: TaskRef<'_, '_>) -> PyResult<()> {
-    let py = task.py();
-    let event_loop = get_event_loop(task)?.into_bound(py);
-    let context = task.with(|state| state.context.as_ref().map(|context| context.clone_ref(py)));
-    let context = context.ok_or_else(completion::not_initialised)?.into_bound(py);
-    registry::eagerly(&event_loop, task, || {
-        let entered = context::enter(&context)?;
-        let result = step::take_step(task, None);
-        drop(entered);
-        result
-    })
-}
-
-/// A task on a motet loop.
-#[inline]
-pub fn create<'py>(
-    event_loop: Borrowed<'_, 'py, Loop>,
-    coroutine: Bound<'py, PyAny>,
-    options: Options<'py>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let debug = event_loop.get().in_debug_mode();
-    let event_loop = event_loop.to_owned().into_any();
-    let object = super::class::allocate_task(event_loop.py())?;
-    let created = task(object.as_borrowed());
-    if debug {
-        begin(created.future(), Some(event_loop))?;
-    } else {
-        let own_loop = is_own(&event_loop)?;
-        start(created.future(), event_loop, own_loop, None);
-    }
-    start_task(created, coroutine, options)?;
-    Ok(object)
-}
-
-/// Tells of a task that goes without having ended.
-pub fn finalise(task: TaskRef<'_, '_>) {
-    let pending = task.future().with(|state| state.event_loop.is_some() && state.status == Status::Pending);
-    if pending && !task.with(|state| state.hide_destruction) {
-        tell(task.future(), |_, details| {
-            details.set_item("task", task.object())?;
-            details.set_item("message", "Task was destroyed but it is pending!")
-        });
-    }
-}
-
-/// Calls the loop's exception handler from a finaliser, which must leave the current exception alone.
-pub fn tell<'py>(
-    future: FutureRef<'_, 'py>,
-    fill: impl FnOnce(Python<'py>, &Bound<'py, PyDict>) -> PyResult<()>,
-) {
-    let py = future.py();
-    let current = PyErr::take(py);
-    let (event_loop, origin) = future.with(|state| {
-        let origin = state.rare().and_then(|rare| rare.source_traceback.as_ref());
-        (
-            state.event_loop.as_ref().map(|event_loop| event_loop.clone_ref(py)),
-            origin.map(|origin| origin.clone_ref(py)),
-        )
-    });
-    let details = PyDict::new(py);
-    let told = fill(py, &details).and_then(|()| {
-        if let Some(origin) = origin {
-            details.set_item("source_traceback", origin)?;
-        }
-        match event_loop.map(|event_loop| event_loop.into_bound(py)) {
-            Some(event_loop) => {
-                event_loop.call_method1(intern!(py, "call_exception_handler"), (&details,)).map(drop)
-            }
-            None => Ok(()),
-        }
-    });
-    if let Err(error) = told {
-        error.write_unraisable(py, Some(&future.object()));
-    }
-    if let Some(current) = current {
-        current.restore(py);
-    }
 }
