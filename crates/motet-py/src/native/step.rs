@@ -231,7 +231,10 @@ unsafe extern "C" fn called_to_wake_up(
     unsafe {
         method::enter(task, |task| {
             let (native, future) = (TaskRef::new(task), Borrowed::from_ptr(task.py(), future));
-            native.with(|state| state.cause = Cause::Due);
+            let before = native.with(|state| std::mem::take(&mut state.cause));
+            if let Cause::Error(error) = before {
+                drop_now(native.py(), Some(error));
+            }
             step(native, error_of(future)?)?;
             Ok(task.py().None())
         })

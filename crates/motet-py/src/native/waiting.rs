@@ -65,14 +65,20 @@ fn yielded_native<'py>(task: TaskRef<'_, 'py>, future: FutureRef<'_, 'py>) -> Py
         Joined::Waiting | Joined::Done => (),
     }
     registry::start_awaiting(future.object(), task.object())?;
-    let must_cancel = task.with(|state| {
-        state.waiting_for = Some(future.object().to_owned().unbind());
-        state.must_cancel
-    });
+    let must_cancel = note(task, future.object());
     if matches!(joined, Joined::Done) {
         completion::wake_task(task, future)?;
     }
     if must_cancel { pass_cancellation(task, future.object()) } else { Ok(()) }
+}
+
+/// Notes what a task waits for. Returns whether it was cancelled in the step that it has just taken.
+#[inline]
+fn note(task: TaskRef<'_, '_>, future: Borrowed<'_, '_, PyAny>) -> bool {
+    let future = future.to_owned().unbind();
+    let (before, must_cancel) = task.with(|state| (state.waiting_for.replace(future), state.must_cancel));
+    drop_now(task.py(), before);
+    must_cancel
 }
 
 /// Futures of other kinds: asyncio's own, subclasses, whatever follows its protocol.
@@ -114,10 +120,7 @@ fn yielded_other<'py>(task: TaskRef<'_, 'py>, value: &Bound<'py, PyAny>) -> PyRe
         &callable(task, true)?,
         &context.ok_or_else(completion::not_initialised)?.into_bound(py),
     )?;
-    let must_cancel = task.with(|state| {
-        state.waiting_for = Some(value.clone().unbind());
-        state.must_cancel
-    });
+    let must_cancel = note(task, value.as_borrowed());
     if must_cancel { pass_cancellation(task, value.as_borrowed()) } else { Ok(()) }
 }
 
