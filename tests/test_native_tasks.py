@@ -480,7 +480,7 @@ def test_a_wrong_thread_does_no_harm(run_natively: Run) -> None:
             ) -> None:
                 barrier.wait()
                 for number, future in enumerate(futures):
-                    repr(future)
+                    assert isinstance(future._callbacks, list | None)
                     future.add_done_callback(id)
                     future.remove_done_callback(id)
                     with contextlib.suppress(asyncio.InvalidStateError):
@@ -605,7 +605,7 @@ def test_call_graph(run_natively: Run) -> None:
 def test_tasks_are_seen_from_outside(run_natively: Run) -> None:
     async def main() -> None:
         waiting = asyncio.create_task(
-            wait_for(asyncio.get_running_loop().create_future(), "", []), name="seen"
+            wait_for(asyncio.get_running_loop().create_future(), "", []), name="looked for"
         )
         await asyncio.sleep(0)
         command = [sys.executable, "-m", "asyncio", "ps", str(os.getpid())]
@@ -616,7 +616,7 @@ def test_tasks_are_seen_from_outside(run_natively: Run) -> None:
         if "ermission" in looked.stderr:
             pytest.skip("this system does not let one process look into another")
         assert looked.returncode == 0, looked.stderr
-        line = next(line for line in looked.stdout.splitlines() if "seen" in line)
+        line = next(line for line in looked.stdout.splitlines() if "looked for" in line)
         assert "wait_for" in line
 
     run_natively(main())

@@ -63,22 +63,10 @@ pub fn set_exception(future: FutureRef<'_, '_>, exception: &Bound<'_, PyAny>) ->
     if !exception.is_instance_of::<pyo3::exceptions::PyBaseException>() {
         return Err(PyTypeError::new_err("invalid exception object"));
     }
-    let refused = if cfg!(Py_3_12) {
-        exception.is_instance_of::<PyStopIteration>()
+    let exception = if exception.is_instance_of::<PyStopIteration>() {
+        instead_of_stop_iteration(exception)?
     } else {
-        exception.is_exact_instance_of::<PyStopIteration>()
-    };
-    let exception = if !refused {
         exception
-    } else {
-        const TEXT: &str = "StopIteration interacts badly with generators and cannot be raised into a Future";
-        if cfg!(not(Py_3_12)) {
-            return Err(PyTypeError::new_err(TEXT));
-        }
-        let instead = PyRuntimeError::new_err(TEXT).into_value(py).into_bound(py).into_any();
-        instead.setattr(intern!(py, "__cause__"), &exception)?;
-        instead.setattr(intern!(py, "__context__"), &exception)?;
-        instead
     };
     let traceback = exception.getattr(intern!(py, "__traceback__"))?;
     let mut settled = Some((exception.unbind(), traceback.unbind()));
@@ -92,6 +80,21 @@ pub fn set_exception(future: FutureRef<'_, '_>, exception: &Bound<'_, PyAny>) ->
         state.log_traceback = true;
     });
     must_be_pending(finished, py)
+}
+
+/// A coroutine cannot raise `StopIteration`. asyncio refuses it or, from these versions on, raises another exception.
+#[cold]
+fn instead_of_stop_iteration(exception: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
+    const TEXT: &str = "StopIteration interacts badly with generators and cannot be raised into a Future";
+    let py = exception.py();
+    let version = py.version_info();
+    if version < (3, 11, 8) || (version >= (3, 12) && version < (3, 12, 2)) {
+        return Err(PyTypeError::new_err(TEXT));
+    }
+    let instead = PyRuntimeError::new_err(TEXT).into_value(py).into_bound(py).into_any();
+    instead.setattr(intern!(py, "__cause__"), &exception)?;
+    instead.setattr(intern!(py, "__context__"), &exception)?;
+    Ok(instead)
 }
 
 /// `Future.cancel(future, message)`: false when it is done already.
