@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Generator, Iterator
+from collections.abc import Callable, Coroutine, Generator
 from pathlib import Path
 from typing import Any
 
@@ -44,21 +44,24 @@ def make_loop(request: pytest.FixtureRequest) -> MakeLoop:
     return maker
 
 
-@pytest.fixture
-def run(make_loop: MakeLoop) -> Iterator[Run]:
-    with asyncio.Runner(loop_factory=make_loop) as runner:
-        yield runner.run
+def runner_on(make_loop: MakeLoop, debug: bool = False) -> Run:
+    """A loop for each call: the tests also run in several threads at once."""
+
+    def run(main: Coroutine[Any, Any, Any]) -> Any:
+        with asyncio.Runner(loop_factory=make_loop, debug=debug) as runner:
+            return runner.run(main)
+
+    return run
 
 
 @pytest.fixture
-def run_natively() -> Iterator[Run]:
-    with asyncio.Runner(loop_factory=native_loop) as runner:
-        yield runner.run
+def run(make_loop: MakeLoop) -> Run:
+    return runner_on(make_loop)
 
 
-def in_debug(make_loop: MakeLoop, main: Coroutine[Any, Any, Any]) -> Any:
-    with asyncio.Runner(loop_factory=make_loop, debug=True) as runner:
-        return runner.run(main)
+@pytest.fixture
+def run_natively() -> Run:
+    return runner_on(native_loop)
 
 
 async def busy(log: list[str]) -> None:
@@ -154,11 +157,9 @@ async def forever() -> None:
 def test_everything_happens_in_the_same_order() -> None:
     logs: list[list[str]] = []
     for maker in KINDS.values():
-        logs.append([])
-        with asyncio.Runner(loop_factory=maker) as runner:
-            runner.run(busy(logs[-1]))
-        logs.append([])
-        in_debug(maker, busy(logs[-1]))
+        for debug in (False, True):
+            logs.append([])
+            runner_on(maker, debug)(busy(logs[-1]))
     assert len(logs[0]) > 30
     assert all(log == logs[0] for log in logs)
 
@@ -539,7 +540,7 @@ def test_debug_mode_knows_where_tasks_come_from(
         assert "created at" in repr(task)
         await task
 
-    in_debug(make_loop, main())
+    runner_on(make_loop, debug=True)(main())
     assert "Executing <Task finished name='slow one'" in caplog.text
 
 
