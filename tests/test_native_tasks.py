@@ -307,6 +307,7 @@ def test_a_task_that_goes_while_it_waits_is_told(run: Run) -> None:
     assert told == ["Task was destroyed but it is pending!"]
 
 
+@pytest.mark.thread_unsafe(reason="switches the collector off and counts references")
 def test_finished_tasks_and_futures_leave_no_cycle(run_natively: Run) -> None:
     async def failing() -> None:
         with pytest.raises(LookupError):
@@ -525,6 +526,7 @@ def test_all_tasks_while_tasks_come_and_go(run_natively: Run) -> None:
     run_natively(main())
 
 
+@pytest.mark.thread_unsafe(reason="reads what all threads have logged")
 def test_debug_mode_knows_where_tasks_come_from(
     make_loop: MakeLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -602,6 +604,7 @@ def test_call_graph(run_natively: Run) -> None:
     run_natively(main())
 
 
+@pytest.mark.thread_unsafe(reason="asyncio's command reads the memory of a process whose threads run on")
 @pytest.mark.skipif(sys.version_info < (3, 14), reason="asyncio's command came with Python 3.14")
 def test_tasks_are_seen_from_outside(run_natively: Run) -> None:
     async def main() -> None:
