@@ -289,6 +289,10 @@ unsafe extern "C" fn deallocate(object: *mut ffi::PyObject) {
         if let Some(free) = (*class).tp_free {
             free(object.cast());
         }
-        ffi::Py_DECREF(class.cast());
+        // The class lives for ever. Free-threaded builds count its objects by threads when they are made, which has no public
+        // counterpart; counted together they would have all threads wait for one word.
+        if cfg!(not(Py_GIL_DISABLED)) {
+            ffi::Py_DECREF(class.cast());
+        }
     }
 }

@@ -88,10 +88,11 @@ fn start(future: FutureRef<'_, '_>, event_loop: Bound<'_, PyAny>, own_loop: bool
 fn is_own(event_loop: &Bound<'_, PyAny>) -> PyResult<bool> {
     /// The class that was found to be so last.
     static KNOWN: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(std::ptr::null_mut());
-    let class = event_loop.get_type();
-    if KNOWN.load(Ordering::Relaxed) == class.as_type_ptr() {
+    // Not by a reference of one's own: all loops of all threads would count on the one class.
+    if KNOWN.load(Ordering::Relaxed) == event_loop.get_type_ptr() {
         return Ok(true);
     }
+    let class = event_loop.get_type();
     let own = event_loop.is_instance_of::<Loop>() && !overrides_call_soon(&class)?;
     // A class made at run time may go, and another take its place in memory.
     if own && class.is(motet_loop_class(event_loop.py())?) {
