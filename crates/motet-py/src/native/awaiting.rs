@@ -73,7 +73,7 @@ pub fn make(py: Python<'_>) -> PyResult<()> {
 
 /// `__await__` and `__iter__` of futures and tasks.
 pub unsafe extern "C" fn iterate(future: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    // SAFETY: the interpreter calls this with an object of one of the classes, attached. The class of the iterator is kept by the module.
+    // SAFETY: the interpreter calls this with an object of one of the classes, attached. The class of iterators lives for ever.
     unsafe {
         let py = Python::assume_attached();
         let alive = FutureRef::new(Borrowed::from_ptr(py, future)).with(|state| state.event_loop.is_some());
