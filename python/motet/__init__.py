@@ -18,7 +18,16 @@ from ._files import (
 )
 from ._files import open_file as open
 from ._loop import EventLoop, new_event_loop
-from ._motet import DatagramTransport, Handle, SocketTransport, TimerHandle, __version__
+from ._motet import (
+    DatagramTransport,
+    Future,
+    Handle,
+    SocketTransport,
+    Task,
+    TimerHandle,
+    __version__,
+    task_factory,
+)
 from ._run import run
 from ._servers import Server
 
@@ -28,9 +37,11 @@ __all__ = [
     "AsyncTextFile",
     "DatagramTransport",
     "EventLoop",
+    "Future",
     "Handle",
     "Server",
     "SocketTransport",
+    "Task",
     "TimerHandle",
     "__version__",
     "new_event_loop",
@@ -38,6 +49,7 @@ __all__ = [
     "read_bytes",
     "read_text",
     "run",
+    "task_factory",
     "write_bytes",
     "write_text",
 ]

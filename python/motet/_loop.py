@@ -140,6 +140,10 @@ class EventLoop(  # type: ignore[misc]
             details["source_traceback"] = handle._source_traceback
         self.call_exception_handler(details)
 
+    def _step_failed(self, task: _motet.Task[Any], error: BaseException) -> None:
+        # Without the task: the handler would run in its context, which may be what cannot be entered.
+        self.call_exception_handler({"message": f"Exception in a step of {task!r}", "exception": error})
+
     def _callback_took(
         self,
         handle: _motet.Handle,

@@ -17,11 +17,13 @@ from typing_extensions import disjoint_base
 __all__ = [
     "DatagramTransport",
     "File",
+    "Future",
     "Handle",
     "Listener",
     "Loop",
     "SSLTransport",
     "SocketTransport",
+    "Task",
     "TimerHandle",
     "__version__",
     "_open_file",
@@ -29,6 +31,7 @@ __all__ = [
     "_reach_libssl",
     "_read_file",
     "_write_file",
+    "task_factory",
 ]
 
 _T = TypeVar("_T")
@@ -162,6 +165,32 @@ class SSLTransport(asyncio.Transport):
     def get_read_buffer_limits(self) -> tuple[int, int]: ...
     def set_read_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
     def __del__(self) -> None: ...
+
+@disjoint_base
+class Future(asyncio.Future[_T]):
+    """A future that wakes tasks of motet without a callback."""
+
+    def __init__(self, *, loop: asyncio.AbstractEventLoop | None = None) -> None: ...
+
+@disjoint_base
+class Task(asyncio.Task[_T]):
+    """A task that motet's loop steps without a handle or a bound method."""
+
+    def __init__(
+        self,
+        coro: Generator[Any, None, _T] | Coroutine[Any, Any, _T],
+        *,
+        loop: asyncio.AbstractEventLoop | None = None,
+        name: object = None,
+        context: Context | None = None,
+        eager_start: bool = False,
+    ) -> None: ...
+
+def task_factory(
+    loop: asyncio.AbstractEventLoop,
+    coro: Generator[Any, None, _T] | Coroutine[Any, Any, _T],
+    **kwargs: Any,
+) -> Task[_T]: ...
 
 @final
 class Listener:

@@ -1,22 +1,28 @@
 """`motet.run`: `asyncio.run` on motet's loop."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from ._loop import new_event_loop
+from ._tasks import loops_with
 
 T = TypeVar("T")
 
 
-def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
+def run(
+    main: Coroutine[Any, Any, T],
+    *,
+    debug: bool | None = None,
+    task_factory: Callable[..., Any] | None = None,
+) -> T:
     """Runs a coroutine on a new motet loop, cancels what it left behind, closes the loop, returns the result.
 
-    As `asyncio.run`, from the main thread: Ctrl-C cancels `main` and then raises `KeyboardInterrupt`. To run
+    As `asyncio.run`, from the main thread: Ctrl-C cancels `main` and then raises `KeyboardInterrupt`. With
+    `task_factory=motet.task_factory` tasks and futures are motet's own, `main` included. To run
     several coroutines on one loop, use `asyncio.Runner(loop_factory=motet.new_event_loop)`.
     """
     if asyncio._get_running_loop() is not None:
         main.close()
         raise RuntimeError("motet.run() cannot be called from a running event loop; use 'await' there")
-    with asyncio.Runner(debug=debug, loop_factory=new_event_loop) as runner:
+    with asyncio.Runner(debug=debug, loop_factory=loops_with(task_factory)) as runner:
         return runner.run(main)

@@ -8,6 +8,7 @@ use crate::errors::os_error;
 use crate::files::{Files, Mailbox};
 use crate::handle::Handle;
 use crate::listener::Listener;
+use crate::native;
 use crate::task::Task;
 use crate::thread_bound::{ThreadBound, WrongThread};
 use crate::tls;
@@ -146,6 +147,7 @@ pub struct Loop {
     thread: AtomicU64,
     task_factory: Mutex<Option<Py<PyAny>>>,
     has_task_factory: AtomicBool,
+    makes_native_tasks: AtomicBool,
     pub watch: Arc<WatchedLoop>,
 }
 
@@ -188,6 +190,12 @@ impl Loop {
 
     pub fn has_task_factory(&self) -> bool {
         self.has_task_factory.load(Ordering::Relaxed)
+    }
+
+    /// Whether the task factory is motet's.
+    #[inline]
+    pub fn makes_native_tasks(&self) -> bool {
+        self.makes_native_tasks.load(Ordering::Relaxed)
     }
 
     /// Refuses a closed loop.
@@ -285,6 +293,7 @@ impl Loop {
             thread: AtomicU64::new(0),
             task_factory: Mutex::new(None),
             has_task_factory: AtomicBool::new(false),
+            makes_native_tasks: AtomicBool::new(false),
             watch: Arc::default(),
         })
     }
@@ -327,11 +336,6 @@ impl Loop {
             }
         }
         Ok(())
-    }
-
-    /// A future of this loop.
-    fn create_future<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        crate::schedule::create_future(this)
     }
 
     #[pyo3(signature = (descriptor, callback, *arguments))]
@@ -572,7 +576,8 @@ impl Loop {
     }
 
     #[setter(_task_factory)]
-    fn set_task_factory_slot(&self, value: Option<Py<PyAny>>) {
+    fn set_task_factory_slot(&self, py: Python<'_>, value: Option<Py<PyAny>>) {
+        self.makes_native_tasks.store(native::is_task_factory(value.as_ref(), py), Ordering::Relaxed);
         self.has_task_factory.store(value.is_some(), Ordering::Relaxed);
         let old = {
             let mut factory = self.task_factory.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -621,7 +626,7 @@ impl Loop {
         // A loop that is collected is not running; what it drops may still call into it, hence the flag first.
         self.closed.store(true, Ordering::Relaxed);
         let _ = self._shut(py);
-        self.set_task_factory_slot(None);
+        self.set_task_factory_slot(py, None);
     }
 }
 

@@ -138,7 +138,7 @@ impl<T: Body> HeapType<T> {
 }
 
 /// The interpreter's tables end with an empty entry and live as long as the class, which is for ever.
-fn leak_terminated<E>(mut table: Vec<E>, end: E) -> *mut E {
+pub fn leak_terminated<E>(mut table: Vec<E>, end: E) -> *mut E {
     table.push(end);
     Box::leak(table.into_boxed_slice()).as_mut_ptr()
 }

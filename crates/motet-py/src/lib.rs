@@ -21,6 +21,7 @@ mod handle;
 mod heap_type;
 mod listener;
 mod method;
+mod native;
 mod operation;
 mod run;
 mod schedule;
@@ -67,6 +68,7 @@ fn _motet(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(prepare_exit, module)?)?;
     files::add_functions(module)?;
     module.add_function(wrap_pyfunction!(reach_libssl, module)?)?;
+    native::add(module)?;
     schedule::add_methods(py)?;
     Ok(())
 }

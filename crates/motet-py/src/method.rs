@@ -245,3 +245,54 @@ pub fn attach_method(class: &Bound<'_, pyo3::types::PyType>, definition: ffi::Py
         unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewMethod(class.as_type_ptr(), definition))? };
     class.setattr(name, descriptor)
 }
+
+/// A definition that lives in the program's constants.
+pub struct StaticDefinition(pub ffi::PyMethodDef);
+
+// SAFETY: it is only read, and what it points to are constants.
+unsafe impl Sync for StaticDefinition {}
+
+/// A method definition without arguments, around a function `fn(Borrowed<'_, 'py, PyAny>) -> PyResult<Py<PyAny>>`.
+macro_rules! plain_method {
+    ($name:literal, $function:path, $doc:literal) => {{
+        unsafe extern "C" fn wrapper(
+            this: *mut pyo3::ffi::PyObject,
+            _: *mut pyo3::ffi::PyObject,
+        ) -> *mut pyo3::ffi::PyObject {
+            // SAFETY: the interpreter calls this with an object of the class, attached.
+            unsafe { $crate::method::enter(this, |this| $function(this)) }
+        }
+        pyo3::ffi::PyMethodDef {
+            ml_name: $name.as_ptr(),
+            ml_meth: pyo3::ffi::PyMethodDefPointer { PyCFunction: wrapper },
+            ml_flags: pyo3::ffi::METH_NOARGS,
+            ml_doc: $doc.as_ptr(),
+        }
+    }};
+}
+pub(crate) use plain_method;
+
+/// A method definition with one positional argument, around a function
+/// `fn(Borrowed<'_, 'py, PyAny>, Borrowed<'_, 'py, PyAny>) -> PyResult<Py<PyAny>>`.
+macro_rules! method_of_one {
+    ($name:literal, $function:path, $doc:literal) => {{
+        unsafe extern "C" fn wrapper(
+            this: *mut pyo3::ffi::PyObject,
+            argument: *mut pyo3::ffi::PyObject,
+        ) -> *mut pyo3::ffi::PyObject {
+            // SAFETY: the interpreter calls this with an object of the class and a valid argument, attached.
+            unsafe {
+                $crate::method::enter(this, |this| {
+                    $function(this, pyo3::Borrowed::from_ptr(this.py(), argument))
+                })
+            }
+        }
+        pyo3::ffi::PyMethodDef {
+            ml_name: $name.as_ptr(),
+            ml_meth: pyo3::ffi::PyMethodDefPointer { PyCFunction: wrapper },
+            ml_flags: pyo3::ffi::METH_O,
+            ml_doc: $doc.as_ptr(),
+        }
+    }};
+}
+pub(crate) use method_of_one;

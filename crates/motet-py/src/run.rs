@@ -12,6 +12,7 @@ use crate::exit::{self, Busy};
 use crate::files;
 use crate::handle::{Handle, Payload};
 use crate::listener::{self, Listener};
+use crate::native;
 use crate::task::Task;
 use crate::thread_bound::Claim;
 use crate::transport;
@@ -39,6 +40,9 @@ pub struct Runner<'a, 'py> {
     event_loop: &'a Bound<'py, Loop>,
     claim: Claim<'a, State>,
     busy: Busy,
+    /// The task of motet's own that asyncio holds for the current one. It stays so until something else than the step of a task
+    /// runs: asyncio's books are slow.
+    current: Option<Bound<'py, PyAny>>,
 }
 
 /// Runs until `stop()`, `KeyboardInterrupt` or `SystemExit`.
@@ -53,9 +57,16 @@ pub fn run(event_loop: &Bound<'_, Loop>) -> PyResult<()> {
         }
         state.turn.begin(&MonotonicClock);
     })?;
-    let mut runner = Runner { event_loop, claim, busy: Busy::begin() };
-    while runner.step()? {}
-    Ok(())
+    let mut runner = Runner { event_loop, claim, busy: Busy::begin(), current: None };
+    let result = loop {
+        match runner.step() {
+            Ok(true) => (),
+            Ok(false) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    let left = runner.leave_task();
+    result.and(left)
 }
 
 impl<'py> Runner<'_, 'py> {
@@ -75,7 +86,11 @@ impl<'py> Runner<'_, 'py> {
             exit::freeze_attached(self.py());
         }
         let stopping = self.event_loop.get().is_stopping();
-        match self.with(|state| state.turn.next(stopping, &MonotonicClock)) {
+        let step = self.with(|state| state.turn.next(stopping, &MonotonicClock));
+        if self.current.is_some() && !matches!(step, Step::Run(Task::Step(_))) {
+            self.leave_task()?;
+        }
+        match step {
             Step::Run(task) => self.run_task(task)?,
             Step::Flush => self.flush()?,
             Step::Poll(wait) => self.poll(wait)?,
@@ -90,6 +105,7 @@ impl<'py> Runner<'_, 'py> {
         watch.pulse.beat();
         let result = match task {
             Task::Callback(handle) => self.run_handle(handle),
+            Task::Step(task) => self.run_step(task),
             Task::Repeated(handle) => self.run_repeated(handle.bind(self.py())),
             Task::Transport(transport, deferred) => {
                 transport::run_deferred(transport.bind(self.py()), deferred)
@@ -127,6 +143,46 @@ impl<'py> Runner<'_, 'py> {
             self.with(|state| state.spare.push(handle.unbind()));
         }
         Ok(())
+    }
+
+    #[inline]
+    fn run_step(&mut self, task: Py<PyAny>) -> PyResult<()> {
+        let py = self.py();
+        let task = task.into_bound(py);
+        let result = self.enter_task(&task).and_then(|()| native::run_step(&task));
+        match result {
+            Err(error) if !call::ends_the_run(py, &error) => {
+                self.leave_task()?;
+                self.tell_of_step(&task, error)
+            }
+            result => result,
+        }
+    }
+
+    #[cold]
+    fn tell_of_step(&self, task: &Bound<'py, PyAny>, error: PyErr) -> PyResult<()> {
+        let py = self.py();
+        let arguments = (task, error.into_value(py));
+        self.event_loop.call_method1(intern!(py, "_step_failed"), arguments).map(drop)
+    }
+
+    #[inline]
+    fn enter_task(&mut self, task: &Bound<'py, PyAny>) -> PyResult<()> {
+        let event_loop = self.event_loop.as_any();
+        match self.current.take() {
+            Some(current) if current.is(task) => (),
+            Some(current) => native::swap(event_loop, current, task)?,
+            None => native::enter(event_loop, task.as_borrowed())?,
+        }
+        self.current = Some(task.clone());
+        Ok(())
+    }
+
+    /// No task is the current one any more.
+    fn leave_task(&mut self) -> PyResult<()> {
+        let Some(current) = self.current.take() else { return Ok(()) };
+        native::leave(self.event_loop.as_any(), current.as_borrowed())
+            .or_else(|error| self.tell_of_step(&current, error))
     }
 
     fn run_repeated(&mut self, handle: &Bound<'py, Handle>) -> PyResult<()> {

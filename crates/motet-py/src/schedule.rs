@@ -3,7 +3,8 @@
 use crate::context;
 use crate::event_loop::{Loop, State};
 use crate::handle::{Handle, Payload, TimerHandle, given_or_current};
-use crate::method::{Arguments, Storage, attach_method, fast_method};
+use crate::method::{Arguments, Storage, attach_method, fast_method, plain_method};
+use crate::native;
 use crate::task::Task;
 use motet_reactor::clock::{Clock, MonotonicClock};
 use pyo3::exceptions::PyTypeError;
@@ -23,6 +24,7 @@ pub fn add_methods(py: Python<'_>) -> PyResult<()> {
         fast_method!(c"call_later", call_later, c"call_later($self, delay, callback, *args, context=None)\n--\n\nRuns callback(*args) after delay seconds; returns its TimerHandle."),
         fast_method!(c"call_at", call_at, c"call_at($self, when, callback, *args, context=None)\n--\n\nRuns callback(*args) at a time of loop.time(); returns its TimerHandle."),
         fast_method!(c"create_task", create_task, c"create_task($self, coro, *, name=None, context=None, **kwargs)\n--\n\nRuns a coroutine as a task; returns the task."),
+        plain_method!(c"create_future", create_future_of, c"create_future($self, /)\n--\n\nA future of this loop."),
     ] {
         attach_method(&class, definition)?;
     }
@@ -67,7 +69,7 @@ fn context_of<'a, 'py>(
 
 /// Puts a callback into the ready ring, in a handle that has been used before where there is one.
 #[inline]
-fn push_callback(event_loop: &Loop, py: Python<'_>, payload: Payload) -> PyResult<Py<PyAny>> {
+pub fn push_callback(event_loop: &Loop, py: Python<'_>, payload: Payload) -> PyResult<Py<PyAny>> {
     let mut payload = Some(payload);
     let reused = event_loop.state.with(|state| {
         let spare = state.spare.pop()?;
@@ -251,11 +253,16 @@ fn create_task(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<
     let py = this.py();
     let event_loop = as_loop(this).get();
     event_loop.require_open()?;
-    let slow = event_loop.has_task_factory() || event_loop.in_debug_mode() || arguments.len() != 1;
+    let native = event_loop.makes_native_tasks();
+    let slow =
+        !native && (event_loop.has_task_factory() || event_loop.in_debug_mode()) || arguments.len() != 1;
     // Counted where the task is asked for; a refused call (no coroutine) counts too, which nobody will miss.
     let _ = event_loop.state.with(|state| state.turn.statistics.tasks_started += 1);
     if slow {
         return create_task_by_base(this, &arguments);
+    }
+    if native {
+        return create_native_task(this, &arguments);
     }
     static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
     let class = MODULE.import_once(py, "asyncio.tasks")?.getattr(intern!(py, "Task"))?;
@@ -297,14 +304,32 @@ fn create_task(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<
     }
 }
 
+#[inline]
+fn create_native_task(this: This<'_, '_>, arguments: &Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    let mut options = native::Options::default();
+    for (name, value) in arguments.keywords() {
+        if !options.take(name.to_str()?, value.to_owned())? {
+            return create_task_by_base(this, arguments);
+        }
+    }
+    native::create_task(as_loop(this), arguments.get(0).to_owned(), options).map(Bound::unbind)
+}
+
 /// The keyword names of a task made with nothing but its loop.
 fn names_of_loop(py: Python<'_>) -> PyResult<&Py<PyTuple>> {
     static NAMES: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
     NAMES.get_or_try_init(py, || Ok(PyTuple::new(py, [intern!(py, "loop")])?.unbind()))
 }
 
-/// A stock future of this loop.
+fn create_future_of(this: This<'_, '_>) -> PyResult<Py<PyAny>> {
+    create_future(&as_loop(this)).map(Bound::unbind)
+}
+
+/// A future of this loop: a stock one, or one of motet's own where tasks are.
 pub fn create_future<'py>(event_loop: &Bound<'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
+    if event_loop.get().makes_native_tasks() {
+        return native::create_future(event_loop);
+    }
     static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
     let py = event_loop.py();
     let class = MODULE.import_once(py, "asyncio.futures")?.getattr(intern!(py, "Future"))?;

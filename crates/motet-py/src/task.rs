@@ -10,6 +10,8 @@ use pyo3::prelude::*;
 pub enum Task {
     /// A callback of the program's, perhaps a timer's.
     Callback(Py<Handle>),
+    /// A task of motet's own takes a step.
+    Step(Py<PyAny>),
     /// A callback that stays: that of `add_reader` or `add_writer`.
     Repeated(Py<Handle>),
     /// A step that a transport has put off to a later round.
@@ -33,6 +35,7 @@ impl Task {
     pub fn traverse(&self, visit: &pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
         match self {
             Self::Callback(handle) | Self::Repeated(handle) => Handle::traverse(handle, visit),
+            Self::Step(task) => visit.call(task),
             Self::Transport(transport, _) | Self::Datagrams(transport, _) => visit.call(transport),
             Self::StartTimer(timer) => visit.call(timer),
             Self::Accept(listener) => visit.call(listener),

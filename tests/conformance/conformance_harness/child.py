@@ -16,16 +16,18 @@ from types import ModuleType
 from typing import Any
 
 from .loops import CountingFactory, factory_of, install
+from .native_tasks import factory_with_native_tasks, put_classes_in_place
 from .recording import Recorder
 from .replacements import CPYTHON_REPLACEMENTS, replace_classes
-from .suites import CPYTHON, SUITES, Suite
+from .suites import CPYTHON, SUITES, UVLOOP, Suite
 
 
 def main() -> None:
     request: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text())
     suite = SUITES[request["suite"]]
     sys.path[:0] = suite.prepare()
-    factory = CountingFactory(factory_of(request["loop"]))
+    make_loop = factory_of(request["loop"])
+    factory = CountingFactory(factory_with_native_tasks(make_loop) if suite.native_tasks else make_loop)
     with open(request["lines"], "a") as lines, open(request["hang"], "w") as hang:
         recorder = Recorder(suite, factory, lines, hang, request["timeout"])
         recorder.arm()
@@ -39,8 +41,10 @@ def main() -> None:
 
 
 def _run(suite: Suite, request: dict[str, Any], recorder: Recorder, factory: CountingFactory) -> None:
-    if suite is CPYTHON:
+    if suite is not UVLOOP:
         _leave_out_resources()
+    if suite.native_tasks:
+        put_classes_in_place(request["module"])
     try:
         module = importlib.import_module(f"{suite.package}.{request['module']}")
     except unittest.SkipTest as reason:

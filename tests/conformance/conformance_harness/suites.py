@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import uvloop_source
+from . import native_tasks, uvloop_source
 from .uvloop_source import Unavailable
 
 
@@ -22,6 +22,7 @@ class Suite:
     list_modules: Callable[[], list[str]]
     prepare: Callable[[], list[str]]
     concerns_loop: Callable[[type[unittest.TestCase]], bool]
+    native_tasks: bool = False
 
     def unavailable(self) -> str | None:
         """Why the suite cannot run here, or None when it can."""
@@ -91,4 +92,13 @@ UVLOOP = Suite(
     _prepare_uvloop,
     _asks_asyncio,
 )
-SUITES = {suite.name: suite for suite in (CPYTHON, UVLOOP)}
+NATIVE_TASKS = Suite(
+    "native_tasks",
+    "CPython's tests of tasks, on motet's own tasks",
+    "test.test_asyncio",
+    lambda: [name for name in _cpython_modules() if name in native_tasks.MODULES],
+    _prepare_cpython,
+    native_tasks.concerns_native_tasks,
+    native_tasks=True,
+)
+SUITES = {suite.name: suite for suite in (CPYTHON, NATIVE_TASKS, UVLOOP)}
