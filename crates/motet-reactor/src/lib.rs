@@ -9,6 +9,7 @@
 pub mod clock;
 pub mod descriptors;
 pub mod histogram;
+pub mod inflow;
 pub mod reactor;
 pub mod statistics;
 pub mod stream;
@@ -17,6 +18,7 @@ pub mod timers;
 pub mod turn;
 
 pub use descriptors::{Descriptors, Token};
+pub use inflow::Inflow;
 pub use reactor::{Event, Reactor};
 pub use statistics::Statistics;
 pub use stream::Stream;
