@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import motet
-from motet import _launch
+from motet import _launch, _streams
 
 RUN_USAGE = """motet run [options] script.py [arguments ...]
        motet run [options] -m module [arguments ...]"""
@@ -34,6 +34,8 @@ options:
   --blocked-after=MILLISECONDS
                         record every place that holds the loop longer than this
                         (default: 100; 0 switches the watchdog off)
+  --native-streams      asyncio.open_connection, asyncio.start_server and their Unix kin give motet's
+                        streams, which are faster
   -h, --help            show this help and exit
 
 Options of the interpreter go before motet: python -X dev -W error -m motet run script.py"""
@@ -82,6 +84,7 @@ def _run_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--blocked-after", type=_milliseconds, default=100.0, metavar="MILLISECONDS", help=hidden
     )
+    parser.add_argument("--native-streams", action="store_true", help=hidden)
     return parser
 
 
@@ -118,6 +121,8 @@ def _run(options: argparse.Namespace, words: list[str]) -> int:
     except (_launch.CannotOpen, _Refused) as problem:
         return _refuse(str(problem))
     _launch.install(motet.new_event_loop)
+    if options.native_streams:
+        _streams.install()
     _launch.watch_blocking(motet.EventLoop, options.blocked_after / 1000)
     _launch.run(program)
     return 0

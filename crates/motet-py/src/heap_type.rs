@@ -136,7 +136,7 @@ impl<T: Body> HeapType<T> {
 }
 
 /// The interpreter's tables end with an empty entry and live as long as the class, which is for ever.
-fn leak_terminated<E>(mut table: Vec<E>, end: E) -> *mut E {
+pub fn leak_terminated<E>(mut table: Vec<E>, end: E) -> *mut E {
     table.push(end);
     Box::leak(table.into_boxed_slice()).as_mut_ptr()
 }
@@ -149,7 +149,7 @@ unsafe fn body_of<'a, T>(object: *mut ffi::PyObject) -> &'a T {
 }
 
 /// Runs what the interpreter asks for, also while it is being taken down, when pyo3 refuses to attach.
-fn attached<R>(run: impl FnOnce(Python<'_>) -> R) -> R {
+pub fn attached<R>(run: impl FnOnce(Python<'_>) -> R) -> R {
     let mut run = Some(run);
     let mut take = || run.take().expect("it is run once");
     match Python::try_attach(|py| take()(py)) {

@@ -14,6 +14,7 @@ mod call;
 mod context;
 mod errors;
 mod event_loop;
+mod exclusive;
 mod exit;
 mod handle;
 mod heap_type;
@@ -22,6 +23,7 @@ mod method;
 mod operation;
 mod run;
 mod schedule;
+mod streams;
 mod sys;
 mod task;
 mod thread_bound;
@@ -53,5 +55,6 @@ fn _motet(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("SocketTransport", transport::transport_type(py)?)?;
     module.add_function(wrap_pyfunction!(prepare_exit, module)?)?;
     schedule::add_methods(py)?;
+    streams::add_to(module)?;
     Ok(())
 }

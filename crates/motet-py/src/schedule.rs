@@ -36,7 +36,7 @@ fn as_loop<'a, 'py>(this: This<'a, 'py>) -> Borrowed<'a, 'py, Loop> {
 
 /// The `context` keyword, the only one there is.
 #[inline]
-fn context_of<'a, 'py>(
+pub fn context_of<'a, 'py>(
     arguments: &Arguments<'a, 'py>,
     function: &str,
 ) -> PyResult<Option<Borrowed<'a, 'py, PyAny>>> {
@@ -76,6 +76,21 @@ fn push_callback(event_loop: &Loop, py: Python<'_>, payload: Payload) -> PyResul
     let handle = Handle::create(py, payload)?;
     event_loop.push(Task::Callback(handle.clone().unbind()))?;
     Ok(handle.into_any().unbind())
+}
+
+/// Has the loop call `callback(argument)` in a later round; `context` is known to be one.
+#[inline]
+pub fn push_call(
+    event_loop: &Loop,
+    py: Python<'_>,
+    callback: Py<PyAny>,
+    argument: Py<PyAny>,
+    context: Py<PyAny>,
+) -> PyResult<()> {
+    event_loop.require_open()?;
+    let handle = push_callback(event_loop, py, Payload::of_one(callback, argument, context))?;
+    drop(handle.into_bound(py));
+    Ok(())
 }
 
 /// Puts a callback into the inbox.

@@ -13,6 +13,8 @@ pub enum Delivery {
     Data,
     /// Into buffers that the protocol lends (`asyncio.BufferedProtocol`).
     Buffer,
+    /// Straight to the reader of a native stream.
+    Native,
     /// Straight to the reader of a stock `asyncio.StreamReaderProtocol`, whose `data_received` does nothing but pass the data on:
     /// two Python frames less for each read of a stream.
     Reader,
@@ -22,6 +24,9 @@ impl Delivery {
     pub fn of(protocol: &Bound<'_, PyAny>) -> PyResult<Self> {
         static BUFFERED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let py = protocol.py();
+        if crate::streams::is_native(protocol)? {
+            return Ok(Self::Native);
+        }
         let buffered = BUFFERED.get_or_try_init(py, || {
             Ok::<_, PyErr>(py.import("asyncio.protocols")?.getattr("BufferedProtocol")?.unbind())
         })?;

@@ -133,6 +133,7 @@ fn read_available(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<()
         match outcome {
             Outcome::Data(data) => {
                 let result = match delivery {
+                    Delivery::Native => crate::streams::deliver(&protocol, data),
                     Delivery::Reader => delivery::feed_reader(&protocol, &data),
                     _ => call::method_with(&protocol, intern!(py, "data_received"), data.as_any()).map(drop),
                 };

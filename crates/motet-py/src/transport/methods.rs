@@ -101,7 +101,7 @@ fn none(this: This<'_, '_>) -> PyResult<Py<PyAny>> {
 }
 
 /// Exact bytes of a bytes-like object: itself, or a copy of what the program may change later.
-fn exact_bytes<'py>(data: Borrowed<'_, 'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+pub fn exact_bytes<'py>(data: Borrowed<'_, 'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
     if let Ok(bytes) = data.cast_exact::<PyBytes>() {
         return Ok(bytes.to_owned());
     }
@@ -124,7 +124,8 @@ fn write_after_eof(method: &str) -> PyErr {
     PyRuntimeError::new_err(format!("Cannot call {method}() after write_eof()"))
 }
 
-fn write(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+/// `transport.write(data)`.
+pub fn write(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
     let mut storage = Storage::default();
     let arguments = arguments.complete("write", &["data"], &mut storage)?;
     let data = exact_bytes(arguments.get(0))?;
@@ -207,7 +208,8 @@ fn request_flush(this: This<'_, '_>, transport: &Transport) -> PyResult<()> {
     Ok(())
 }
 
-fn write_lines(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+/// `transport.writelines(list_of_data)`.
+pub fn write_lines(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
     let mut storage = Storage::default();
     let arguments = arguments.complete("writelines", &["list_of_data"], &mut storage)?;
     let mut pieces: Vec<PyBackedBytes> = Vec::new();
@@ -278,8 +280,21 @@ fn abort(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
 }
 
 fn is_closing(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    closes(this)?.into_py_any(this.py())
+}
+
+/// Whether a transport of motet's is closing or closed.
+#[inline]
+pub fn closes(this: This<'_, '_>) -> PyResult<bool> {
     let (transport, _claim) = claimed(this, "transport.is_closing()")?;
-    transport.with(|connection| connection.stream.is_closing()).into_py_any(this.py())
+    Ok(transport.with(|connection| connection.stream.is_closing()))
+}
+
+/// Whether an object is a transport of motet's.
+#[inline]
+pub fn is_socket_transport(object: &Bound<'_, PyAny>) -> bool {
+    let class = TYPE.get(object.py()).map(|class| class.class(object.py()).as_type_ptr());
+    class == Some(object.get_type_ptr())
 }
 
 fn is_reading(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {

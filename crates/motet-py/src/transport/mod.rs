@@ -18,7 +18,7 @@ mod methods;
 use delivery::Delivery;
 pub use input_output::{flush, ready, run_deferred};
 pub use lifecycle::{begin_accepted, connect, loop_closed};
-pub use methods::transport_type;
+pub use methods::{closes, exact_bytes, is_socket_transport, transport_type, write, write_lines};
 
 use crate::event_loop::Loop;
 use crate::heap_type::{Body, HeapType};

@@ -1,0 +1,311 @@
+//! The class `motet._motet.StreamWait`, made by the C interface: a step of a waiting stream is one call through a slot.
+//!
+//! ```text
+//!   PyObject │ Wait
+//! ```
+//!
+//! # Safety
+//! Invariants of an object of this class, from [`allocate`] on: the Rust part is initialised; it is dropped once, by `tp_dealloc`.
+//! The class cannot be instantiated nor derived from by programs.
+
+use super::wait::{self, Step, Wait};
+use crate::heap_type;
+use crate::method::{Arguments, Storage, enter, fast_method};
+use pyo3::exceptions::{PyRuntimeWarning, PyStopAsyncIteration, PyStopIteration};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
+use pyo3::{Borrowed, IntoPyObjectExt, ffi};
+use std::ffi::{c_int, c_uint, c_void};
+
+#[repr(C)]
+struct Object {
+    base: ffi::PyObject,
+    wait: Wait,
+}
+
+type This<'a, 'py> = Borrowed<'a, 'py, PyAny>;
+
+static TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+
+/// The class, made on first use.
+pub fn make(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    let class = TYPE.get_or_try_init(py, || {
+        let methods = vec![
+            fast_method!(c"send", send, c"send($self, value, /)\n--\n\nGoes on until it has to wait."),
+            fast_method!(c"throw", throw, c"throw($self, type, value=None, traceback=None, /)\n--\n\nEnds the wait with an exception."),
+            fast_method!(c"close", close, c"close($self, /)\n--\n\nEnds the wait."),
+            fast_method!(c"get_loop", get_loop, c"get_loop($self, /)\n--\n\nThe loop of the stream."),
+            fast_method!(c"add_done_callback", add_done_callback, c"add_done_callback($self, callback, /, *, context=None)\n--\n\nHas callback(self) called when the wait ends."),
+            fast_method!(c"remove_done_callback", remove_done_callback, c"remove_done_callback($self, callback, /)\n--\n\nRemoves a callback; returns how often it was there."),
+            fast_method!(c"result", result, c"result($self, /)\n--\n\nNone, or what the wait has failed with."),
+            fast_method!(c"cancel", cancel, c"cancel($self, msg=None)\n--\n\nEnds the wait by cancellation; whether anybody waited."),
+            fast_method!(c"done", done, c"done($self, /)\n--\n\nWhether the wait has ended."),
+            fast_method!(c"cancelled", cancelled, c"cancelled($self, /)\n--\n\nWhether the wait was cancelled."),
+        ];
+        let get = |name: &'static std::ffi::CStr, get: ffi::getter| ffi::PyGetSetDef {
+            name: name.as_ptr(),
+            get: Some(get),
+            ..Default::default()
+        };
+        let blocking = ffi::PyGetSetDef { set: Some(set_blocking), ..get(c"_asyncio_future_blocking", blocking) };
+        let properties = vec![blocking, get(c"__name__", short_name), get(c"__qualname__", name)];
+        let slot = |slot: c_int, pfunc: *mut c_void| ffi::PyType_Slot { slot, pfunc };
+        let mut slots = [
+            slot(ffi::Py_tp_doc, c"A wait for a stream: await it, once.".as_ptr().cast_mut().cast()),
+            slot(ffi::Py_tp_dealloc, deallocate as ffi::destructor as *mut c_void),
+            slot(ffi::Py_tp_traverse, traverse as ffi::traverseproc as *mut c_void),
+            slot(ffi::Py_tp_clear, clear as ffi::inquiry as *mut c_void),
+            slot(ffi::Py_tp_finalize, finalise as ffi::destructor as *mut c_void),
+            slot(ffi::Py_tp_repr, describe as ffi::reprfunc as *mut c_void),
+            slot(ffi::Py_tp_iternext, next as ffi::iternextfunc as *mut c_void),
+            slot(ffi::Py_am_await, itself as ffi::unaryfunc as *mut c_void),
+            slot(ffi::Py_tp_methods, heap_type::leak_terminated(methods, ffi::PyMethodDef::zeroed()).cast()),
+            slot(ffi::Py_tp_getset, heap_type::leak_terminated(properties, ffi::PyGetSetDef::default()).cast()),
+            slot(0, std::ptr::null_mut()),
+        ];
+        let mut spec = ffi::PyType_Spec {
+            name: c"motet._motet.StreamWait".as_ptr(),
+            basicsize: size_of::<Object>() as c_int,
+            itemsize: 0,
+            flags: (ffi::Py_TPFLAGS_DEFAULT
+                | ffi::Py_TPFLAGS_HAVE_GC
+                | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION) as c_uint,
+            slots: slots.as_mut_ptr(),
+        };
+        // SAFETY: the spec describes `Object`; the tables that the class keeps live for ever.
+        let class = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyType_FromSpec(&mut spec))? };
+        Ok::<_, PyErr>(class.cast_into::<PyType>()?.unbind())
+    })?;
+    Ok(class.bind(py))
+}
+
+/// Makes an object.
+#[inline]
+pub fn allocate(py: Python<'_>, wait: Wait) -> PyResult<Bound<'_, PyAny>> {
+    let class = make(py)?;
+    // SAFETY: a class with the generic allocator; the memory comes zeroed and tracked. Nothing runs between the allocation and the
+    // write that could look at it.
+    unsafe {
+        let object = Bound::from_owned_ptr_or_err(py, ffi::PyType_GenericAlloc(class.as_type_ptr(), 0))?;
+        (&raw mut (*object.as_ptr().cast::<Object>()).wait).write(wait);
+        Ok(object)
+    }
+}
+
+/// The Rust part of an object that is known to be of this class.
+///
+/// # Safety
+/// It is.
+#[inline]
+pub unsafe fn body<'a>(object: This<'a, '_>) -> &'a Wait {
+    // SAFETY: the caller's word and the module's invariant.
+    unsafe { &(*object.as_ptr().cast::<Object>()).wait }
+}
+
+/// The Rust part of what a method or slot of the class was called on.
+#[inline]
+fn own<'a>(this: This<'a, '_>) -> &'a Wait {
+    // SAFETY: method descriptors and slots check or know the class.
+    unsafe { body(this) }
+}
+
+/// As an iterator's `next`: null without an exception ends it with None.
+unsafe extern "C" fn next(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    let mut finished = false;
+    // SAFETY: the interpreter calls this with a live object of the class, attached.
+    let yielded = unsafe {
+        enter(this, |this| match wait::step(this, own(this))? {
+            Step::Park => Ok(this.to_owned().unbind()),
+            Step::Yield => Ok(this.py().None()),
+            Step::Return(value) => {
+                ffi::PyErr_SetObject(ffi::PyExc_StopIteration, value.as_ptr());
+                Err(PyErr::fetch(this.py()))
+            }
+            Step::Finish => {
+                finished = true;
+                Ok(this.py().None())
+            }
+        })
+    };
+    if finished {
+        // SAFETY: the None made above.
+        unsafe { ffi::Py_DECREF(yielded) };
+        return std::ptr::null_mut();
+    }
+    yielded
+}
+
+unsafe extern "C" fn itself(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls this with a live object.
+    unsafe { ffi::Py_NewRef(this) }
+}
+
+fn send(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    match wait::step(this, own(this))? {
+        Step::Park => Ok(this.to_owned().unbind()),
+        Step::Yield => Ok(this.py().None()),
+        Step::Return(value) => Err(PyStopIteration::new_err((value,))),
+        Step::Finish => Err(PyStopIteration::new_err(())),
+    }
+}
+
+fn throw(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    let mut given = arguments.from(0);
+    Err(wait::throw(this, own(this), [given.next(), given.next(), given.next()]))
+}
+
+fn close(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    wait::close(this, own(this));
+    Ok(this.py().None())
+}
+
+fn get_loop(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    Ok(own(this).home(this.py())?.object().clone_ref(this.py()))
+}
+
+fn add_done_callback(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    let py = this.py();
+    let mut storage = Storage::default();
+    let arguments = arguments.complete("add_done_callback", &["callback"], &mut storage)?;
+    let context =
+        crate::handle::given_or_current(py, crate::schedule::context_of(&arguments, "add_done_callback")?)?;
+    wait::add_callback(this, own(this), arguments.get(0).to_owned().unbind(), context)?;
+    Ok(py.None())
+}
+
+fn remove_done_callback(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    let mut storage = Storage::default();
+    let arguments = arguments.complete("remove_done_callback", &["callback"], &mut storage)?;
+    wait::remove_callback(this, own(this), arguments.get(0))?.into_py_any(this.py())
+}
+
+fn result(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    wait::result(own(this), this.py()).map(|()| this.py().None())
+}
+
+fn cancel(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    let by_name = arguments.keywords().next().map(|(_, value)| value);
+    let message = arguments.from(0).next().or(by_name).filter(|message| !message.is_none());
+    let message = message.map(|message| message.to_owned().unbind());
+    wait::cancel(this, own(this), message)?.into_py_any(this.py())
+}
+
+fn done(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    wait::is_done(own(this), this.py()).0.into_py_any(this.py())
+}
+
+fn cancelled(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    wait::is_done(own(this), this.py()).1.into_py_any(this.py())
+}
+
+unsafe extern "C" fn blocking(this: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls the getter with an object of the class.
+    unsafe { enter(this, |this| wait::blocking(own(this), this.py()).into_py_any(this.py())) }
+}
+
+unsafe extern "C" fn set_blocking(
+    this: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+    _: *mut c_void,
+) -> c_int {
+    // SAFETY: the interpreter calls the setter with an object of the class, and a value or null to delete it.
+    let done = unsafe {
+        enter(this, |this| {
+            let value = Borrowed::from_ptr_or_opt(this.py(), value);
+            wait::set_blocking(own(this), this.py(), value.map_or(Ok(false), |value| value.is_truthy())?);
+            Ok(this.py().None())
+        })
+    };
+    if done.is_null() {
+        return -1;
+    }
+    // SAFETY: the None made above.
+    unsafe { ffi::Py_DECREF(done) };
+    0
+}
+
+unsafe extern "C" fn name(this: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls the getter with an object of the class.
+    unsafe { enter(this, |this| own(this).method().name().into_py_any(this.py())) }
+}
+
+unsafe extern "C" fn short_name(this: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls the getter with an object of the class.
+    unsafe {
+        enter(this, |this| {
+            let name = own(this).method().name();
+            name.rsplit_once('.').map_or(name, |(_, short)| short).into_py_any(this.py())
+        })
+    }
+}
+
+unsafe extern "C" fn describe(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls this with a live object of the class, attached.
+    unsafe { enter(this, |this| format!("<{}()>", own(this).method().name()).into_py_any(this.py())) }
+}
+
+unsafe extern "C" fn traverse(
+    object: *mut ffi::PyObject,
+    visit: ffi::visitproc,
+    argument: *mut c_void,
+) -> c_int {
+    // SAFETY: the collector calls this with a live object of the class, and a visitor for the length of the call.
+    unsafe {
+        let result = visit(ffi::Py_TYPE(object).cast(), argument);
+        if result != 0 {
+            return result;
+        }
+        (*object.cast::<Object>()).wait.traverse(&mut |referent| visit(referent, argument))
+    }
+}
+
+unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
+    // SAFETY: the collector calls this with a live object of the class, attached.
+    heap_type::attached(|py| unsafe { &(*object.cast::<Object>()).wait }.clear(py));
+    0
+}
+
+/// As a coroutine: one that nobody has awaited is a mistake.
+unsafe extern "C" fn finalise(object: *mut ffi::PyObject) {
+    heap_type::attached(|py| {
+        // SAFETY: the interpreter calls this with a live object of the class, attached.
+        let this = unsafe { Borrowed::from_ptr(py, object) };
+        if !wait::is_new(own(this), py) {
+            return;
+        }
+        let pending = PyErr::take(py);
+        let text = format!("coroutine '{}' was never awaited", own(this).method().name());
+        let text = std::ffi::CString::new(text).expect("names have no null");
+        if let Err(error) = PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &text, 1) {
+            error.write_unraisable(py, Some(&this));
+        }
+        if let Some(pending) = pending {
+            pending.restore(py);
+        }
+    });
+}
+
+unsafe extern "C" fn deallocate(object: *mut ffi::PyObject) {
+    heap_type::attached(|py| {
+        // SAFETY: the interpreter calls this once, for an object without references. The finaliser, which has something to say only
+        // of a new wait, may make it live again, and then nothing is touched. Untracked first, since what is dropped may start
+        // a collection.
+        unsafe {
+            let new = wait::is_new(&(*object.cast::<Object>()).wait, py);
+            if new && ffi::PyObject_CallFinalizerFromDealloc(object) < 0 {
+                return;
+            }
+            ffi::PyObject_GC_UnTrack(object.cast());
+            std::ptr::drop_in_place(&raw mut (*object.cast::<Object>()).wait);
+            let class = ffi::Py_TYPE(object);
+            ffi::PyObject_GC_Del(object.cast());
+            ffi::Py_DECREF(class.cast());
+        }
+    });
+}
+
+/// The error that ends `async for`.
+pub fn end_of_iteration() -> PyErr {
+    PyStopAsyncIteration::new_err(())
+}
