@@ -18,6 +18,7 @@ from typing import Any
 from .loops import CountingFactory, factory_of, install
 from .recording import Recorder
 from .replacements import CPYTHON_REPLACEMENTS, replace_classes
+from .streams import use_native_streams
 from .suites import CPYTHON, SUITES, Suite
 
 
@@ -39,8 +40,10 @@ def main() -> None:
 
 
 def _run(suite: Suite, request: dict[str, Any], recorder: Recorder, factory: CountingFactory) -> None:
-    if suite is CPYTHON:
+    if suite.package == CPYTHON.package:
         _leave_out_resources()
+    if suite.native_streams:
+        use_native_streams()
     try:
         module = importlib.import_module(f"{suite.package}.{request['module']}")
     except unittest.SkipTest as reason:

@@ -5,7 +5,7 @@ import importlib.util
 import sys
 import unittest
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import uvloop_source
@@ -22,6 +22,7 @@ class Suite:
     list_modules: Callable[[], list[str]]
     prepare: Callable[[], list[str]]
     concerns_loop: Callable[[type[unittest.TestCase]], bool]
+    native_streams: bool = False
 
     def unavailable(self) -> str | None:
         """Why the suite cannot run here, or None when it can."""
@@ -91,4 +92,11 @@ UVLOOP = Suite(
     _prepare_uvloop,
     _asks_asyncio,
 )
-SUITES = {suite.name: suite for suite in (CPYTHON, UVLOOP)}
+NATIVE_STREAMS = replace(
+    CPYTHON,
+    name="native-streams",
+    title="CPython's test_streams on native streams",
+    list_modules=lambda: [module for module in _cpython_modules() if module == "test_streams"],
+    native_streams=True,
+)
+SUITES = {suite.name: suite for suite in (CPYTHON, NATIVE_STREAMS, UVLOOP)}
