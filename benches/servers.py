@@ -1,4 +1,4 @@
-"""An echo server for any event loop in three styles that programs use; prints its port, serves until killed.
+"""An echo server for any event loop in the styles that programs use; prints its port, serves until killed.
 
 No style uses `serve_forever`: with rloop it never listens. The socket is made here, with a long backlog, so
 that 1,024 clients that arrive at once measure the loop and not the queue of the kernel.
@@ -6,15 +6,19 @@ that 1,024 clients that arrive at once measure the loop and not the queue of the
 
 import argparse
 import asyncio
+import importlib
 import os
 import resource
 import socket
 from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
 
 from harness import loops
 
 BACKLOG = 4096
 READ_SIZE = 64 * 1024
+
+Echoing: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Echo(asyncio.Protocol):
@@ -36,6 +40,18 @@ async def echo_stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     try:
         while data := await reader.read(READ_SIZE):
             writer.write(data)
+            await writer.drain()
+    except ConnectionError:
+        pass
+    finally:
+        writer.close()
+
+
+async def echo_lines(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Serve one connection line by line."""
+    try:
+        while line := await reader.readline():
+            writer.write(line)
             await writer.drain()
     except ConnectionError:
         pass
@@ -67,6 +83,25 @@ async def serve_streams(listener: socket.socket) -> None:
     await _for_ever(server)
 
 
+async def serve_native_streams(listener: socket.socket) -> None:
+    """Serve with `motet.start_server`; other loops have asyncio's streams only."""
+    server = await _start_native_server(echo_stream, listener)
+    await _for_ever(server)
+
+
+async def serve_lines(listener: socket.socket) -> None:
+    """Serve lines, with native streams on motet."""
+    server = await _start_native_server(echo_lines, listener)
+    await _for_ever(server)
+
+
+async def _start_native_server(echo: Echoing, listener: socket.socket) -> asyncio.Server:
+    module = type(asyncio.get_running_loop()).__module__.partition(".")[0]
+    streams: Any = importlib.import_module(module) if module == loops.MOTET else asyncio
+    server: asyncio.Server = await streams.start_server(echo, sock=listener, backlog=BACKLOG)
+    return server
+
+
 async def serve_sock(listener: socket.socket) -> None:
     """Serve with `sock_accept`, `sock_recv` and `sock_sendall`."""
     loop = asyncio.get_running_loop()
@@ -87,6 +122,8 @@ async def _for_ever(server: asyncio.AbstractServer) -> None:
 STYLES: dict[str, Callable[[socket.socket], Awaitable[None]]] = {
     "protocol": serve_protocol,
     "streams": serve_streams,
+    "native-streams": serve_native_streams,
+    "readline": serve_lines,
     "sock": serve_sock,
 }
 

@@ -9,7 +9,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-use crate::connection::{Connection, Progress, pattern};
+use crate::connection::{Connection, Pattern, Progress};
 use crate::options::Load;
 use crate::usage::{Spent, Usage};
 
@@ -21,7 +21,7 @@ struct Client<'a> {
     load: &'a Load,
     poller: OwnedFd,
     connections: Vec<Connection>,
-    pattern: Vec<u8>,
+    pattern: Pattern,
     buffer: Vec<u8>,
     /// Nanoseconds of each request that was answered in the measured interval.
     latencies: Vec<u64>,
@@ -67,7 +67,7 @@ impl<'a> Client<'a> {
             load,
             poller,
             connections,
-            pattern: pattern(load.size),
+            pattern: Pattern::new(load.size, load.lines),
             buffer: vec![0; READ_SIZE],
             latencies: Vec::with_capacity(1 << 20),
             answered: 0,

@@ -10,6 +10,7 @@ pub const HELP: &str = "\
 floor serve  [--port P] [--cpu C]
     echo server; prints the port it listens on, then serves until it is killed
 floor client --port P --connections N --size S --seconds T [--warm-up T] [--cpu C] [--server-pid PID]
+             [--lines true]
     load client: N connections in ping-pong, messages of S bytes, every echoed byte checked; prints one JSON line
 
   --port P         TCP port on 127.0.0.1 (serve: 0, the default, lets the kernel choose)
@@ -18,6 +19,7 @@ floor client --port P --connections N --size S --seconds T [--warm-up T] [--cpu 
   --seconds T      how long to measure, after the warm-up
   --warm-up T      how long to run before measuring (default 0.3)
   --cpu C          run on processor C only
+  --lines true     messages are lines (default false)
   --server-pid PID also report the processor time that this process used in the measured interval";
 
 pub enum Command {
@@ -36,6 +38,7 @@ pub struct Load {
     pub port: u16,
     pub connections: usize,
     pub size: usize,
+    pub lines: bool,
     pub measured: Duration,
     pub warm_up: Duration,
     pub cpu: Option<usize>,
@@ -49,6 +52,7 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command, Str
         port: 0,
         connections: 0,
         size: 0,
+        lines: false,
         measured: Duration::ZERO,
         warm_up: Duration::from_millis(300),
         cpu: None,
@@ -65,6 +69,7 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command, Str
             ("client", "--port") => load.port = number(&option, &value)?,
             ("client", "--connections") => load.connections = number(&option, &value)?,
             ("client", "--size") => load.size = number(&option, &value)?,
+            ("client", "--lines") => load.lines = number(&option, &value)?,
             ("client", "--seconds") => load.measured = seconds(&option, &value)?,
             ("client", "--warm-up") => load.warm_up = seconds(&option, &value)?,
             ("client", "--cpu") => load.cpu = Some(number(&option, &value)?),
