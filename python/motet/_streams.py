@@ -194,6 +194,20 @@ def _served(
         transport.close()
 
 
+class _NoLoop:
+    """As much of a loop as a future needs that is never waited for."""
+
+    def get_debug(self) -> bool:
+        return False
+
+
+def finished_future() -> "asyncio.Future[None]":
+    """A future that has finished with None and keeps no loop alive."""
+    future: asyncio.Future[None] = asyncio.Future(loop=_NoLoop())  # type: ignore[arg-type]
+    future.set_result(None)
+    return future
+
+
 _FUNCTIONS = {
     function.__name__: function
     for function in (open_connection, start_server, open_unix_connection, start_unix_server)

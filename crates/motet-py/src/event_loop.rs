@@ -73,6 +73,7 @@ pub struct Books {
     pub flush: Vec<Py<PyAny>>,
     pub spare: Vec<Py<Handle>>,
     pub read_buffer: Box<[u8]>,
+    pub stream_spares: crate::streams::Spares,
     /// Writes made while the loop did not run: each is a round of its own.
     writes_between_runs: u64,
 }
@@ -229,6 +230,7 @@ impl Loop {
                     flush: Vec::new(),
                     spare: Vec::new(),
                     read_buffer: Box::default(),
+                    stream_spares: crate::streams::Spares::default(),
                     writes_between_runs: 0,
                 },
             }),

@@ -36,6 +36,14 @@ impl<T> Exclusive<T> {
         use_value(&mut value)
     }
 
+    /// The value.
+    pub fn into_inner(self) -> T {
+        #[cfg(not(Py_GIL_DISABLED))]
+        return self.0.into_inner();
+        #[cfg(Py_GIL_DISABLED)]
+        return self.0.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    }
+
     /// Lets the collector look at the value. It finds it free: a thread is never stopped while it uses one.
     pub fn inspect<R>(&self, look: impl FnOnce(&T) -> R) -> Option<R> {
         #[cfg(not(Py_GIL_DISABLED))]

@@ -7,17 +7,21 @@
 //! - `reader.rs`, `writer.rs`, `protocol.rs`: one class each.
 //! - `wait.rs`: what their methods return to be awaited: coroutine and future in one object; `wait_type.rs` makes its class.
 //! - `finished.rs`: what is awaited where there is nothing to wait for.
-//! - `home.rs`: the loop that a stream belongs to.
+//! - `home.rs`: the loop that a stream belongs to; `spares.rs`: what it keeps for its streams;
+//!   `stock_task.rs`: what is known of asyncio's tasks.
 
 mod finished;
 mod home;
 mod protocol;
 mod reader;
+mod spares;
+mod stock_task;
 mod wait;
 mod wait_type;
 mod writer;
 
 pub use protocol::{deliver, is_native};
+pub use spares::Spares;
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;

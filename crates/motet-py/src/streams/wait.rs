@@ -11,7 +11,7 @@
 use super::protocol::{self, ProtocolCore};
 use super::reader::{self, ReaderCore};
 use super::writer::{self, WriterCore};
-use super::{home::Home, imported};
+use super::{home::Home, imported, spares, stock_task};
 use crate::exclusive::Exclusive;
 use motet_reactor::inflow::Want;
 use pyo3::exceptions::PyRuntimeError;
@@ -127,11 +127,12 @@ impl Wait {
         self.method
     }
 
-    pub fn home<'a>(&'a self, py: Python<'a>) -> PyResult<&'a Home> {
+    #[inline]
+    pub fn home(&self) -> PyResult<&Home> {
         match &self.target {
-            Target::Reader(reader) => reader.bind(py).get().home(),
-            Target::Writer(writer) => writer.bind(py).get().home(),
-            Target::Protocol(protocol) => protocol.bind(py).get().home(),
+            Target::Reader(reader) => reader.get().home(),
+            Target::Writer(writer) => writer.get().home(),
+            Target::Protocol(protocol) => protocol.get().home(),
         }
     }
 
@@ -215,6 +216,24 @@ impl Wait {
         let dropped = self.state.with(py, |state| (state.first.take(), std::mem::take(&mut state.more)));
         drop(dropped);
     }
+
+    /// Drops it at once. Dropping a `Py` would ask pyo3 each time whether this thread is attached.
+    #[inline]
+    pub fn release(self, py: Python<'_>) {
+        match self.target {
+            Target::Reader(reader) => drop(reader.into_bound(py)),
+            Target::Writer(writer) => drop(writer.into_bound(py)),
+            Target::Protocol(protocol) => drop(protocol.into_bound(py)),
+        }
+        let State { phase, first, more, .. } = self.state.into_inner();
+        match phase {
+            Phase::Woken(Wake::Failed(object) | Wake::Cancelled(Some(object))) => drop(object.into_bound(py)),
+            _ => {}
+        }
+        for Callback { callback, context } in first.into_iter().chain(more) {
+            drop((callback.into_bound(py), context.into_bound(py)));
+        }
+    }
 }
 
 /// One step of the coroutine.
@@ -236,14 +255,20 @@ pub fn step(this: This<'_, '_>, wait: &Wait) -> PyResult<Step> {
 /// Wakes whoever waits.
 pub fn wake(object: &Bound<'_, PyAny>, wait: &Wait, why: Wake) -> PyResult<()> {
     let py = object.py();
+    let ready = matches!(why, Wake::Ready);
     let (first, more) = wait.state.with(py, |state| {
         // Only what has just been taken from its place is woken, and that waits.
         state.phase = Phase::Woken(why);
         (state.first.take(), std::mem::take(&mut state.more))
     });
-    let home = wait.home(py)?;
+    let home = wait.home()?;
     for Callback { callback, context } in first.into_iter().chain(more) {
-        home.call_soon(py, callback, object.clone().unbind(), context)?;
+        // A stock task asks any future but its own kind for the result by a name that it has to make first.
+        let argument = match ready && stock_task::is_wake_up(callback.bind(py)) {
+            true => spares::finished_future(py, home)?,
+            false => object.clone().unbind(),
+        };
+        home.call_soon(py, callback, argument, context)?;
     }
     Ok(())
 }
@@ -270,7 +295,7 @@ pub fn add_callback(
     });
     match late {
         Some(Callback { callback, context }) => {
-            wait.home(py)?.call_soon(py, callback, this.to_owned().unbind(), context)
+            wait.home()?.call_soon(py, callback, this.to_owned().unbind(), context)
         }
         None => Ok(()),
     }

@@ -8,6 +8,7 @@
 //! Invariants of an object of this class, from [`allocate`] on: the Rust part is initialised; it is dropped once, by `tp_dealloc`.
 //! The class cannot be instantiated nor derived from by programs.
 
+use super::spares;
 use super::wait::{self, Step, Wait};
 use crate::heap_type;
 use crate::method::{Arguments, Storage, enter, fast_method};
@@ -17,6 +18,8 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 use pyo3::{Borrowed, IntoPyObjectExt, ffi};
 use std::ffi::{c_int, c_uint, c_void};
+#[cfg(not(Py_GIL_DISABLED))]
+use std::ptr::NonNull;
 
 #[repr(C)]
 struct Object {
@@ -35,7 +38,6 @@ pub fn make(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
             fast_method!(c"send", send, c"send($self, value, /)\n--\n\nGoes on until it has to wait."),
             fast_method!(c"throw", throw, c"throw($self, type, value=None, traceback=None, /)\n--\n\nEnds the wait with an exception."),
             fast_method!(c"close", close, c"close($self, /)\n--\n\nEnds the wait."),
-            fast_method!(c"get_loop", get_loop, c"get_loop($self, /)\n--\n\nThe loop of the stream."),
             fast_method!(c"add_done_callback", add_done_callback, c"add_done_callback($self, callback, /, *, context=None)\n--\n\nHas callback(self) called when the wait ends."),
             fast_method!(c"remove_done_callback", remove_done_callback, c"remove_done_callback($self, callback, /)\n--\n\nRemoves a callback; returns how often it was there."),
             fast_method!(c"result", result, c"result($self, /)\n--\n\nNone, or what the wait has failed with."),
@@ -49,7 +51,8 @@ pub fn make(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
             ..Default::default()
         };
         let blocking = ffi::PyGetSetDef { set: Some(set_blocking), ..get(c"_asyncio_future_blocking", blocking) };
-        let properties = vec![blocking, get(c"__name__", short_name), get(c"__qualname__", name)];
+        // Without a `get_loop()`: asyncio's tasks then look here, which costs no bound method.
+        let properties = vec![blocking, get(c"_loop", event_loop), get(c"__name__", short_name), get(c"__qualname__", name)];
         let slot = |slot: c_int, pfunc: *mut c_void| ffi::PyType_Slot { slot, pfunc };
         let mut slots = [
             slot(ffi::Py_tp_doc, c"A wait for a stream: await it, once.".as_ptr().cast_mut().cast()),
@@ -83,13 +86,47 @@ pub fn make(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
 /// Makes an object.
 #[inline]
 pub fn allocate(py: Python<'_>, wait: Wait) -> PyResult<Bound<'_, PyAny>> {
-    let class = make(py)?;
+    let class = make(py)?.as_type_ptr();
+    #[cfg(not(Py_GIL_DISABLED))]
+    if let Some(memory) = spares::take_wait(wait.home()?) {
+        // SAFETY: the memory of an object of this class that is gone; tracked only when it is whole again.
+        unsafe {
+            let object = ffi::PyObject_Init(memory.into_ptr(), class);
+            (&raw mut (*object.cast::<Object>()).wait).write(wait);
+            ffi::PyObject_GC_Track(object.cast());
+            return Ok(Bound::from_owned_ptr(py, object));
+        }
+    }
     // SAFETY: a class with the generic allocator; the memory comes zeroed and tracked. Nothing runs between the allocation and the
     // write that could look at it.
     unsafe {
-        let object = Bound::from_owned_ptr_or_err(py, ffi::PyType_GenericAlloc(class.as_type_ptr(), 0))?;
+        let object = Bound::from_owned_ptr_or_err(py, ffi::PyType_GenericAlloc(class, 0))?;
         (&raw mut (*object.as_ptr().cast::<Object>()).wait).write(wait);
         Ok(object)
+    }
+}
+
+/// The memory of an object that is gone: untracked, its Rust part moved out.
+#[cfg(not(Py_GIL_DISABLED))]
+pub struct Memory(NonNull<ffi::PyObject>);
+
+// SAFETY: nobody else knows the memory, and no thread's allocator owns it under the GIL.
+#[cfg(not(Py_GIL_DISABLED))]
+unsafe impl Send for Memory {}
+
+#[cfg(not(Py_GIL_DISABLED))]
+impl Memory {
+    fn into_ptr(self) -> *mut ffi::PyObject {
+        std::mem::ManuallyDrop::new(self).0.as_ptr()
+    }
+}
+
+#[cfg(not(Py_GIL_DISABLED))]
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: allocated as an object of a class known to the collector, and not an object any more. Loops, which hold it, are
+        // dropped under the GIL.
+        unsafe { ffi::PyObject_GC_Del(self.0.as_ptr().cast()) };
     }
 }
 
@@ -112,23 +149,24 @@ fn own<'a>(this: This<'a, '_>) -> &'a Wait {
 
 /// As an iterator's `next`: null without an exception ends it with None.
 unsafe extern "C" fn next(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    let mut finished = false;
+    let mut ended = false;
     // SAFETY: the interpreter calls this with a live object of the class, attached.
     let yielded = unsafe {
         enter(this, |this| match wait::step(this, own(this))? {
             Step::Park => Ok(this.to_owned().unbind()),
             Step::Yield => Ok(this.py().None()),
             Step::Return(value) => {
-                ffi::PyErr_SetObject(ffi::PyExc_StopIteration, value.as_ptr());
-                Err(PyErr::fetch(this.py()))
+                spares::stop_with(this.py(), own(this).home()?, value);
+                ended = true;
+                Ok(this.py().None())
             }
             Step::Finish => {
-                finished = true;
+                ended = true;
                 Ok(this.py().None())
             }
         })
     };
-    if finished {
+    if ended {
         // SAFETY: the None made above.
         unsafe { ffi::Py_DECREF(yielded) };
         return std::ptr::null_mut();
@@ -158,10 +196,6 @@ fn throw(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>
 fn close(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
     wait::close(this, own(this));
     Ok(this.py().None())
-}
-
-fn get_loop(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
-    Ok(own(this).home(this.py())?.object().clone_ref(this.py()))
 }
 
 fn add_done_callback(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
@@ -223,6 +257,11 @@ unsafe extern "C" fn set_blocking(
     // SAFETY: the None made above.
     unsafe { ffi::Py_DECREF(done) };
     0
+}
+
+unsafe extern "C" fn event_loop(this: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls the getter with an object of the class.
+    unsafe { enter(this, |this| Ok(own(this).home()?.object().clone_ref(this.py()))) }
 }
 
 unsafe extern "C" fn name(this: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
@@ -287,22 +326,32 @@ unsafe extern "C" fn finalise(object: *mut ffi::PyObject) {
 }
 
 unsafe extern "C" fn deallocate(object: *mut ffi::PyObject) {
-    heap_type::attached(|py| {
-        // SAFETY: the interpreter calls this once, for an object without references. The finaliser, which has something to say only
-        // of a new wait, may make it live again, and then nothing is touched. Untracked first, since what is dropped may start
-        // a collection.
-        unsafe {
-            let new = wait::is_new(&(*object.cast::<Object>()).wait, py);
-            if new && ffi::PyObject_CallFinalizerFromDealloc(object) < 0 {
-                return;
-            }
-            ffi::PyObject_GC_UnTrack(object.cast());
-            std::ptr::drop_in_place(&raw mut (*object.cast::<Object>()).wait);
-            let class = ffi::Py_TYPE(object);
-            ffi::PyObject_GC_Del(object.cast());
-            ffi::Py_DECREF(class.cast());
+    // SAFETY: the interpreter calls this once, attached, for an object without references. The finaliser, which has something to say
+    // only of a new wait, may make it live again, and then nothing is touched. Untracked before anything is dropped, which may start
+    // a collection; what is dropped last may want the memory for another wait.
+    unsafe {
+        let py = Python::assume_attached();
+        let place = &raw mut (*object.cast::<Object>()).wait;
+        if wait::is_new(&*place, py) && ffi::PyObject_CallFinalizerFromDealloc(object) < 0 {
+            return;
         }
-    });
+        ffi::PyObject_GC_UnTrack(object.cast());
+        let wait = place.read();
+        let class = ffi::Py_TYPE(object);
+        #[cfg(not(Py_GIL_DISABLED))]
+        {
+            let memory = Memory(NonNull::new_unchecked(object));
+            let left = match wait.home() {
+                Ok(home) => spares::keep_wait(home, memory),
+                Err(_) => Some(memory),
+            };
+            drop(left);
+        }
+        #[cfg(Py_GIL_DISABLED)]
+        ffi::PyObject_GC_Del(object.cast());
+        ffi::Py_DECREF(class.cast());
+        wait.release(py);
+    }
 }
 
 /// The error that ends `async for`.
