@@ -20,6 +20,10 @@ from ._loop import EventLoop
 
 _DEFAULT_LIMIT = 2**16
 
+# For writers over another protocol than native streams have, such as a subprocess's.
+stock_drain = streams.StreamWriter.drain
+stock_wait_closed = streams.StreamWriter.wait_closed
+
 _ClientConnected: TypeAlias = Callable[
     [asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None
 ]

@@ -50,14 +50,17 @@ pub struct ProtocolCore {
     state: Exclusive<State>,
 }
 
-/// Whether `deliver` may stand for a protocol's `data_received`: it is a native stream's, with the method that it was born with.
+/// Whether `deliver` may stand for a protocol's `data_received`: it is a native stream's, with the methods that protocol and
+/// reader were born with, and so nothing of the program's runs.
 pub fn is_native(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
-    static METHOD: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    if !protocol.is_instance_of::<ProtocolCore>() {
-        return Ok(false);
-    }
-    let name = intern!(protocol.py(), "data_received");
-    is_inherited::<ProtocolCore>(protocol, &METHOD, name)
+    static DATA: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static END: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = protocol.py();
+    let Ok(core) = protocol.cast::<ProtocolCore>() else { return Ok(false) };
+    let feed = core.get().state.with(py, |state| state.reader.as_ref().map(|(_, feed)| *feed));
+    Ok(feed == Some(Feed::Native)
+        && is_inherited::<ProtocolCore>(protocol, &DATA, intern!(py, "data_received"))?
+        && is_inherited::<ProtocolCore>(protocol, &END, intern!(py, "eof_received"))?)
 }
 
 /// Whether the class of an object has a method from `T`.
@@ -73,11 +76,19 @@ fn is_inherited<T: pyo3::PyTypeInfo>(
 }
 
 /// Hands data to the reader of a native stream, as its protocol's `data_received` does.
+///
+/// # Safety
+/// `is_native` has said so of the protocol.
 #[inline]
-pub fn deliver(protocol: &Bound<'_, PyAny>, data: Bound<'_, PyBytes>) -> PyResult<()> {
+pub unsafe fn deliver(protocol: &Bound<'_, PyAny>, data: Bound<'_, PyBytes>) -> PyResult<()> {
+    // SAFETY: the caller's word.
+    deliver_to(unsafe { protocol.cast_unchecked::<ProtocolCore>() }, data)
+}
+
+#[inline]
+fn deliver_to(protocol: &Bound<'_, ProtocolCore>, data: Bound<'_, PyBytes>) -> PyResult<()> {
     let py = protocol.py();
-    let core = protocol.cast::<ProtocolCore>()?.get();
-    let reader = core.state.with(py, |state| {
+    let reader = protocol.get().state.with(py, |state| {
         let (reference, feed) = state.reader.as_ref()?;
         Some((reference.bind(py).upgrade()?, *feed))
     });
@@ -276,7 +287,7 @@ impl ProtocolCore {
 
     /// Data has arrived.
     fn data_received(this: &Bound<'_, Self>, data: &Bound<'_, PyAny>) -> PyResult<()> {
-        deliver(this.as_any(), exact_bytes(data.as_borrowed())?)
+        deliver_to(this, exact_bytes(data.as_borrowed())?)
     }
 
     /// The peer has ended its side; whether to keep the other open.

@@ -233,9 +233,18 @@ fn cancelled(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
     wait::is_done(own(this), this.py()).1.into_py_any(this.py())
 }
 
+// The three below are asked by every task for every wait; they cannot fail, nor panic.
+
 unsafe extern "C" fn blocking(this: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
-    // SAFETY: the interpreter calls the getter with an object of the class.
-    unsafe { enter(this, |this| wait::blocking(own(this), this.py()).into_py_any(this.py())) }
+    // SAFETY: the interpreter calls the getter attached, with an object of the class.
+    unsafe {
+        let py = Python::assume_attached();
+        ffi::Py_NewRef(match wait::blocking(&(*this.cast::<Object>()).wait, py) {
+            None => ffi::Py_None(),
+            Some(true) => ffi::Py_True(),
+            Some(false) => ffi::Py_False(),
+        })
+    }
 }
 
 unsafe extern "C" fn set_blocking(
@@ -243,25 +252,21 @@ unsafe extern "C" fn set_blocking(
     value: *mut ffi::PyObject,
     _: *mut c_void,
 ) -> c_int {
-    // SAFETY: the interpreter calls the setter with an object of the class, and a value or null to delete it.
-    let done = unsafe {
-        enter(this, |this| {
-            let value = Borrowed::from_ptr_or_opt(this.py(), value);
-            wait::set_blocking(own(this), this.py(), value.map_or(Ok(false), |value| value.is_truthy())?);
-            Ok(this.py().None())
-        })
-    };
-    if done.is_null() {
-        return -1;
+    // SAFETY: the interpreter calls the setter attached, with an object of the class, and a value or null to delete it.
+    unsafe {
+        let py = Python::assume_attached();
+        wait::set_blocking(&(*this.cast::<Object>()).wait, py, value == ffi::Py_True());
     }
-    // SAFETY: the None made above.
-    unsafe { ffi::Py_DECREF(done) };
     0
 }
 
 unsafe extern "C" fn event_loop(this: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
-    // SAFETY: the interpreter calls the getter with an object of the class.
-    unsafe { enter(this, |this| Ok(own(this).home()?.object().clone_ref(this.py()))) }
+    // SAFETY: the interpreter calls the getter attached, with an object of the class.
+    unsafe {
+        let event_loop =
+            (*this.cast::<Object>()).wait.home().map_or(ffi::Py_None(), |home| home.object().as_ptr());
+        ffi::Py_NewRef(event_loop)
+    }
 }
 
 unsafe extern "C" fn name(this: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {

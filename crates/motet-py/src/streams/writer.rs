@@ -10,6 +10,7 @@ use crate::exclusive::Exclusive;
 use crate::method::{Arguments, Storage, attach_method, fast_method};
 use crate::transport;
 use motet_reactor::inflow::Want;
+use pyo3::PyTypeInfo;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
@@ -21,8 +22,30 @@ type This<'a, 'py> = Borrowed<'a, 'py, PyAny>;
 /// What does not change.
 struct Parts {
     home: Home,
-    protocol: Py<PyAny>,
-    reader: Option<Py<PyAny>>,
+    protocol: Part<ProtocolCore>,
+    reader: Option<Part<ReaderCore>>,
+}
+
+/// A native part of a stream, or somebody else's.
+enum Part<T> {
+    Native(Py<T>),
+    Other(Py<PyAny>),
+}
+
+impl<T: PyTypeInfo> Part<T> {
+    fn of(object: &Bound<'_, PyAny>) -> Self {
+        match object.cast::<T>() {
+            Ok(native) => Self::Native(native.clone().unbind()),
+            Err(_) => Self::Other(object.clone().unbind()),
+        }
+    }
+
+    fn object(&self) -> &Py<PyAny> {
+        match self {
+            Self::Native(native) => native.as_any(),
+            Self::Other(object) => object,
+        }
+    }
 }
 
 /// A stream's writing side.
@@ -84,14 +107,10 @@ fn drain(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
     let py = this.py();
     let writer = core(this);
     let core = writer.get();
-    let Ok(protocol) = core.parts()?.protocol.bind(py).cast::<ProtocolCore>() else {
+    let Part::Native(protocol) = &core.parts()?.protocol else {
         // Not a stream's protocol but a subprocess's, say: asyncio's own way.
         static DRAIN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        static WRITER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        let class = imported(&WRITER, py, "asyncio.streams", "StreamWriter")?;
-        let stock =
-            DRAIN.get_or_try_init(py, || Ok::<_, PyErr>(class.getattr(intern!(py, "drain"))?.unbind()))?;
-        return stock.call1(py, (this,));
+        return imported(&DRAIN, py, "motet._streams", "stock_drain")?.call1((this,)).map(Bound::unbind);
     };
     if protocol.get().is_drained(py) && core.failure(py)?.is_none() && !core.is_closing_now(py)? {
         return finished(py);
@@ -125,8 +144,10 @@ pub fn step(
             return Ok(Step::Yield);
         }
     }
-    let protocol = core.parts()?.protocol.bind(py).cast::<ProtocolCore>()?;
-    protocol::step(protocol, this, wait, arrival)
+    match &core.parts()?.protocol {
+        Part::Native(protocol) => protocol::step(protocol.bind(py), this, wait, arrival),
+        Part::Other(_) => Ok(Step::Finish),
+    }
 }
 
 impl WriterCore {
@@ -140,9 +161,7 @@ impl WriterCore {
 
     /// Lets a wait go that is not to be woken.
     pub fn forget(&self, wait: This<'_, '_>) {
-        let protocol =
-            self.parts.get().and_then(|parts| parts.protocol.bind(wait.py()).cast::<ProtocolCore>().ok());
-        if let Some(protocol) = protocol {
+        if let Some(Parts { protocol: Part::Native(protocol), .. }) = self.parts.get() {
             protocol.get().forget(wait);
         }
     }
@@ -167,13 +186,14 @@ impl WriterCore {
     /// What the stream's reads fail with.
     #[inline]
     fn failure(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        let Some(reader) = &self.parts()?.reader else { return Ok(None) };
-        let reader = reader.bind(py);
-        if let Ok(reader) = reader.cast::<ReaderCore>() {
-            return Ok(reader.get().failure(py));
+        match &self.parts()?.reader {
+            None => Ok(None),
+            Some(Part::Native(reader)) => Ok(reader.get().failure(py)),
+            Some(Part::Other(reader)) => {
+                let exception = call::method(reader.bind(py), intern!(py, "exception"))?;
+                Ok((!exception.is_none()).then(|| exception.unbind()))
+            }
         }
-        let exception = call::method(reader, intern!(py, "exception"))?;
-        Ok((!exception.is_none()).then(|| exception.unbind()))
     }
 }
 
@@ -189,12 +209,13 @@ impl WriterCore {
     fn _begin(
         &self,
         transport: &Bound<'_, PyAny>,
-        protocol: Py<PyAny>,
-        reader: Option<Py<PyAny>>,
+        protocol: &Bound<'_, PyAny>,
+        reader: Option<&Bound<'_, PyAny>>,
         r#loop: &Bound<'_, PyAny>,
     ) {
         self.set_transport_attribute(transport);
         // A second call changes the transport only.
+        let (protocol, reader) = (Part::of(protocol), reader.map(Part::of));
         let _ = self.parts.set(Parts { home: Home::of(r#loop), protocol, reader });
     }
 
@@ -221,13 +242,12 @@ impl WriterCore {
     /// Waits until the connection is closed.
     fn wait_closed<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = this.py();
-        let protocol = this.get().parts()?.protocol.bind(py);
-        if let Ok(protocol) = protocol.cast::<ProtocolCore>() {
+        if let Part::Native(protocol) = &this.get().parts()?.protocol {
+            let protocol = protocol.bind(py);
             return ProtocolCore::_get_close_waiter(protocol, this.as_any()).map(|wait| wait.into_bound(py));
         }
-        static STOCK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        imported(&STOCK, py, "asyncio.streams", "StreamWriter")?
-            .call_method1(intern!(py, "wait_closed"), (this,))
+        static WAIT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        imported(&WAIT, py, "motet._streams", "stock_wait_closed")?.call1((this,))
     }
 
     /// What the transport knows of the connection.
@@ -260,12 +280,12 @@ impl WriterCore {
 
     #[getter]
     fn _protocol(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        Ok(self.parts()?.protocol.clone_ref(py))
+        Ok(self.parts()?.protocol.object().clone_ref(py))
     }
 
     #[getter]
     fn _reader(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        Ok(self.parts()?.reader.as_ref().map(|reader| reader.clone_ref(py)))
+        Ok(self.parts()?.reader.as_ref().map(|reader| reader.object().clone_ref(py)))
     }
 
     #[getter]
@@ -276,8 +296,8 @@ impl WriterCore {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         if let Some(parts) = self.parts.get() {
             visit.call(parts.home.object())?;
-            visit.call(&parts.protocol)?;
-            visit.call(&parts.reader)?;
+            visit.call(parts.protocol.object())?;
+            visit.call(parts.reader.as_ref().map(Part::object))?;
         }
         self.transport.inspect(|transport| visit.call(&*transport)).unwrap_or(Ok(()))
     }

@@ -23,7 +23,10 @@ pub fn ready(transport: &Bound<'_, PyAny>, readiness: Readiness) -> PyResult<()>
         if readiness.writable {
             connection.stream.unblocked();
         }
-        (connection.context(transport.py()), readiness.writable && connection.stream.queued_bytes() > 0)
+        let has_queue = readiness.writable && connection.stream.queued_bytes() > 0;
+        // A native stream runs nothing of the program's: it only wakes tasks.
+        let foreign = has_queue || connection.delivery != Delivery::Native;
+        (if foreign { connection.context(transport.py()) } else { None }, has_queue)
     });
     let _entered = context.as_ref().map(context::enter).transpose()?;
     if let Err(error) = this.require_socket(transport.py())? {
@@ -133,7 +136,8 @@ fn read_available(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<()
         match outcome {
             Outcome::Data(data) => {
                 let result = match delivery {
-                    Delivery::Native => crate::streams::deliver(&protocol, data),
+                    // SAFETY: that is what this way of delivery says.
+                    Delivery::Native => unsafe { crate::streams::deliver(&protocol, data) },
                     Delivery::Reader => delivery::feed_reader(&protocol, &data),
                     _ => call::method_with(&protocol, intern!(py, "data_received"), data.as_any()).map(drop),
                 };
