@@ -36,7 +36,7 @@ fn as_loop<'a, 'py>(this: This<'a, 'py>) -> Borrowed<'a, 'py, Loop> {
 
 /// The `context` keyword, the only one there is.
 #[inline]
-pub fn context_of<'a, 'py>(
+fn context_of<'a, 'py>(
     arguments: &Arguments<'a, 'py>,
     function: &str,
 ) -> PyResult<Option<Borrowed<'a, 'py, PyAny>>> {

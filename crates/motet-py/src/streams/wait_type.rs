@@ -12,7 +12,7 @@ use super::spares;
 use super::wait::{self, Step, Wait};
 use crate::heap_type;
 use crate::method::{Arguments, Storage, enter, fast_method};
-use pyo3::exceptions::{PyRuntimeWarning, PyStopAsyncIteration, PyStopIteration};
+use pyo3::exceptions::{PyRuntimeWarning, PyStopAsyncIteration, PyStopIteration, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
@@ -200,10 +200,11 @@ fn close(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
 
 fn add_done_callback(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
     let py = this.py();
-    let mut storage = Storage::default();
-    let arguments = arguments.complete("add_done_callback", &["callback"], &mut storage)?;
-    let context =
-        crate::handle::given_or_current(py, crate::schedule::context_of(&arguments, "add_done_callback")?)?;
+    if arguments.len() != 1 {
+        return Err(PyTypeError::new_err("add_done_callback() takes one callback, and context by keyword"));
+    }
+    let given = arguments.keywords().next().map(|(_, context)| context);
+    let context = crate::handle::given_or_current(py, given)?;
     wait::add_callback(this, own(this), arguments.get(0).to_owned().unbind(), context)?;
     Ok(py.None())
 }
