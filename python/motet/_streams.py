@@ -9,6 +9,7 @@ import contextlib
 import os
 import sys
 import threading
+import traceback
 import warnings
 from asyncio import coroutines, events, format_helpers, streams
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -24,9 +25,7 @@ _DEFAULT_LIMIT = 2**16
 stock_drain = streams.StreamWriter.drain
 stock_wait_closed = streams.StreamWriter.wait_closed
 
-_ClientConnected: TypeAlias = Callable[
-    [asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None
-]
+_ClientConnected: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None]
 
 
 class StreamReader(_motet.ReaderCore, asyncio.StreamReader):
@@ -34,6 +33,8 @@ class StreamReader(_motet.ReaderCore, asyncio.StreamReader):
 
     `readuntil()` takes a tuple of separators on every Python. A read that is cancelled has consumed nothing.
     """
+
+    _source_traceback: traceback.StackSummary | None = None
 
     def __init__(self, limit: int = _DEFAULT_LIMIT, loop: asyncio.AbstractEventLoop | None = None) -> None:
         if limit <= 0:
@@ -78,7 +79,7 @@ class StreamWriter(_motet.WriterCore, asyncio.StreamWriter):
             ssl_handshake_timeout=ssl_handshake_timeout,
             ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
-        self._transport = transport
+        self._transport = transport  # type: ignore[assignment]
         protocol._replace_transport(transport)
 
     # The module is kept for the interpreter's exit.
@@ -112,7 +113,12 @@ async def open_connection(
     loop = events.get_running_loop()
     reader = StreamReader(limit=limit, loop=loop)
     protocol = StreamReaderProtocol(reader, loop=loop)
-    transport, _ = await loop.create_connection(lambda: protocol, host, port, **kwds)
+    transport, _ = await loop.create_connection(
+        lambda: protocol,
+        host,  # type: ignore[arg-type]
+        port,  # type: ignore[arg-type]
+        **kwds,
+    )
     return reader, StreamWriter(transport, protocol, reader, loop)
 
 
@@ -127,7 +133,7 @@ async def start_server(
     """Starts a TCP server; as `asyncio.start_server`, with native streams."""
     loop = events.get_running_loop()
     factory = partial(_server_protocol, client_connected_cb, limit, loop)
-    return await loop.create_server(factory, host, port, **kwds)
+    return await loop.create_server(factory, host, port, **kwds)  # type: ignore[arg-type]
 
 
 async def open_unix_connection(

@@ -30,7 +30,7 @@ impl Pattern {
             (state >> 24) as u8
         };
         if lines {
-            let byte = |index: usize| if (index + 1) % size == 0 { b'\n' } else { next().max(b' ') };
+            let byte = |index: usize| if (index + 1).is_multiple_of(size) { b'\n' } else { next().max(b' ') };
             return Self { bytes: (0..size * LINES).map(byte).collect(), unit: size, starts: LINES };
         }
         Self { bytes: std::iter::repeat_with(next).take(size + STARTS).collect(), unit: 1, starts: STARTS }

@@ -226,9 +226,8 @@ impl Wait {
             Target::Protocol(protocol) => drop(protocol.into_bound(py)),
         }
         let State { phase, first, more, .. } = self.state.into_inner();
-        match phase {
-            Phase::Woken(Wake::Failed(object) | Wake::Cancelled(Some(object))) => drop(object.into_bound(py)),
-            _ => {}
+        if let Phase::Woken(Wake::Failed(object) | Wake::Cancelled(Some(object))) = phase {
+            drop(object.into_bound(py));
         }
         for Callback { callback, context } in first.into_iter().chain(more) {
             drop((callback.into_bound(py), context.into_bound(py)));

@@ -299,7 +299,7 @@ impl WriterCore {
             visit.call(parts.protocol.object())?;
             visit.call(parts.reader.as_ref().map(Part::object))?;
         }
-        self.transport.inspect(|transport| visit.call(&*transport)).unwrap_or(Ok(()))
+        self.transport.inspect(|transport| visit.call(transport)).unwrap_or(Ok(()))
     }
 
     fn __clear__(&self, py: Python<'_>) {
