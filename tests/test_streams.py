@@ -8,11 +8,14 @@ import gc
 import itertools
 import os
 import socket
+import subprocess
 import sys
 import tempfile
+import textwrap
 import weakref
 from asyncio import streams
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import motet
@@ -20,7 +23,7 @@ import pytest
 
 LIMIT = 60
 
-StreamClasses = Any
+
 STOCK, NATIVE = streams, motet
 
 
@@ -527,7 +530,7 @@ def test_a_read_that_nobody_has_awaited() -> None:
     loop.close()
 
 
-def test_the_asyncio_functions_under_motet_run(run_program: Any) -> None:
+def test_the_asyncio_functions_under_motet_run() -> None:
     before = [getattr(asyncio, name) for name in ("open_connection", "start_server", "open_unix_connection")]
 
     async def kinds() -> list[type]:
@@ -606,3 +609,31 @@ def test_streams_outside_of_a_socket() -> None:
             await writer.wait_closed()
 
     run(main())
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"), [([], "asyncio.streams"), (["--native-streams"], "motet._streams")]
+)
+def test_motet_run_gives_native_streams_if_asked(tmp_path: Path, options: list[str], kind: str) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        textwrap.dedent(
+            """
+            import asyncio
+            import socket
+            from asyncio import open_connection
+
+            async def main():
+                left, right = socket.socketpair()
+                with right:
+                    reader, writer = await open_connection(sock=left)
+                    print(type(reader).__module__)
+                    writer.close()
+
+            asyncio.run(main())
+            """
+        )
+    )
+    command = [sys.executable, "-m", "motet", "run", *options, str(program)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=True)
+    assert result.stdout.strip() == kind
