@@ -68,9 +68,14 @@ def _echo() -> list[Bar]:
     return bars
 
 
+_SIXTY_FOUR = rows.connections(64)
+
 BARS: tuple[Bar, ...] = (
     *_micro(),
     *_echo(),
+    Bar(rows.NATIVE_STREAMS, _SIXTY_FOUR, rows.USER, "uvloop", AT_MOST, 0.35),
+    Bar(rows.NATIVE_STREAMS, _SIXTY_FOUR, rows.CPU, "uvloop", AT_MOST, 0.65),
+    Bar(rows.READLINE, _SIXTY_FOUR, rows.CPU, "uvloop", AT_LEAST, 1.5, times_faster=True),
     *(
         Bar(rows.THROUGHPUT, row, rows.MIB_PER_SECOND, "uvloop", AT_LEAST, 1.0)
         for row in rows.THROUGHPUT_SIZES

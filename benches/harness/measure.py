@@ -31,7 +31,7 @@ def micro(loop: str, number: int, settings: Settings) -> list[Record]:
 def echo(loop: str, style: str, connections: int, size: int, settings: Settings) -> dict[str, float]:
     """Measure an echo server under load."""
     with EchoServer(loop, style, settings) as server:
-        return run_client(server, connections, size, settings)
+        return run_client(server, connections, size, settings, lines=style == rows.READLINE)
 
 
 def throughput(loop: str, size: int, settings: Settings) -> dict[str, float]:

@@ -108,7 +108,9 @@ class EchoServer:
         return f"{self._name} {how}: {last_line(text)}"
 
 
-def run_client(server: EchoServer, connections: int, size: int, settings: Settings) -> dict[str, float]:
+def run_client(
+    server: EchoServer, connections: int, size: int, settings: Settings, *, lines: bool = False
+) -> dict[str, float]:
     """Drive a server with the load client and return what it reports."""
     load = {
         "--port": server.port,
@@ -118,6 +120,7 @@ def run_client(server: EchoServer, connections: int, size: int, settings: Settin
         "--warm-up": settings.warm_up,
         "--cpu": settings.client_cpu,
         "--server-pid": server.pid,
+        "--lines": str(lines).lower(),
     }
     command = [str(FLOOR_PROGRAM), "client", *(str(word) for option in load.items() for word in option)]
     return cast(dict[str, float], run_json(command, settings.seconds + settings.warm_up + GRACE))

@@ -13,6 +13,15 @@ TITLES = {
     rows.MICRO: ("Microbenchmarks", "Nanoseconds per operation."),
     rows.PROTOCOL: ("Protocol echo", ECHO_TEXT.format("`create_server` with a protocol,")),
     rows.STREAMS: ("Streams echo", ECHO_TEXT.format("`asyncio.start_server` with the stock streams,")),
+    rows.NATIVE_STREAMS: (
+        "Native streams echo",
+        ECHO_TEXT.format("`motet.start_server` on motet, `asyncio.start_server` on the others,"),
+    ),
+    rows.READLINE: (
+        "Lines",
+        "Lines of 1 KiB, one in and one out, with native streams on motet; processor time of the server "
+        "per request.",
+    ),
     rows.SOCK: ("Socket echo", ECHO_TEXT.format("`sock_recv` and `sock_sendall`,")),
     rows.THROUGHPUT: (
         "Throughput",

@@ -5,12 +5,14 @@ from typing import Final
 MICRO: Final = "micro"
 PROTOCOL: Final = "protocol"
 STREAMS: Final = "streams"
+NATIVE_STREAMS: Final = "native-streams"
+READLINE: Final = "readline"
 SOCK: Final = "sock"
 THROUGHPUT: Final = "throughput"
 MEMORY: Final = "memory"
 WATCHDOG: Final = "watchdog"
-SECTIONS: Final = (MICRO, PROTOCOL, STREAMS, SOCK, THROUGHPUT, MEMORY, WATCHDOG)
-ECHO_SECTIONS: Final = (PROTOCOL, STREAMS, SOCK)
+ECHO_SECTIONS: Final = (PROTOCOL, STREAMS, NATIVE_STREAMS, READLINE, SOCK)
+SECTIONS: Final = (MICRO, *ECHO_SECTIONS, THROUGHPUT, MEMORY, WATCHDOG)
 
 CHAIN: Final = "call_soon chain"
 BULK: Final = "call_soon in bulk"
