@@ -6,11 +6,9 @@
 //!
 //! - `reader.rs`, `writer.rs`, `protocol.rs`: one class each.
 //! - `wait.rs`: what their methods return to be awaited: coroutine and future in one object; `wait_type.rs` makes its class.
-//! - `finished.rs`: what is awaited where there is nothing to wait for.
 //! - `home.rs`: the loop that a stream belongs to; `spares.rs`: what it keeps for its streams;
 //!   `stock_task.rs`: what is known of asyncio's tasks.
 
-mod finished;
 mod home;
 mod protocol;
 mod reader;
@@ -30,7 +28,6 @@ use pyo3::sync::PyOnceLock;
 pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     module.add("StreamWait", wait_type::make(py)?)?;
-    module.add_class::<finished::Finished>()?;
     module.add_class::<reader::ReaderCore>()?;
     module.add_class::<writer::WriterCore>()?;
     module.add_class::<protocol::ProtocolCore>()?;

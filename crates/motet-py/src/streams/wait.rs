@@ -52,6 +52,8 @@ pub enum Target {
     Reader(Py<ReaderCore>),
     Writer(Py<WriterCore>),
     Protocol(Py<ProtocolCore>),
+    /// There is nothing to wait for, however often it is awaited.
+    Nothing,
 }
 
 /// Why a waiting task is woken.
@@ -123,6 +125,11 @@ impl Wait {
         Self { method, target, state: Exclusive::new(state) }
     }
 
+    /// What is awaited where there is nothing to wait for.
+    pub fn for_nothing(method: Method) -> Self {
+        Self::new(method, Target::Nothing, Want::All)
+    }
+
     pub fn method(&self) -> Method {
         self.method
     }
@@ -133,6 +140,17 @@ impl Wait {
             Target::Reader(reader) => reader.get().home(),
             Target::Writer(writer) => writer.get().home(),
             Target::Protocol(protocol) => protocol.get().home(),
+            Target::Nothing => Err(PyRuntimeError::new_err("a wait for nothing has no loop")),
+        }
+    }
+
+    /// Takes it out of where it would be woken from.
+    fn withdraw(&self, this: This<'_, '_>) {
+        match &self.target {
+            Target::Reader(reader) => reader.get().forget(this),
+            Target::Writer(writer) => writer.get().forget(this),
+            Target::Protocol(protocol) => protocol.get().forget(this),
+            Target::Nothing => {}
         }
     }
 
@@ -172,11 +190,10 @@ impl Wait {
     /// Takes it out of where it would be woken from, and ends it; whether it was over already.
     fn end(&self, this: This<'_, '_>) -> bool {
         let py = this.py();
-        match &self.target {
-            Target::Reader(reader) => reader.bind(py).get().forget(this),
-            Target::Writer(writer) => writer.bind(py).get().forget(this),
-            Target::Protocol(protocol) => protocol.bind(py).get().forget(this),
+        if let Target::Nothing = self.target {
+            return false;
         }
+        self.withdraw(this);
         let (phase, callbacks) = self.state.with(py, |state| {
             (
                 std::mem::replace(&mut state.phase, Phase::Over),
@@ -192,6 +209,7 @@ impl Wait {
             Target::Reader(reader) => reader.as_ptr(),
             Target::Writer(writer) => writer.as_ptr(),
             Target::Protocol(protocol) => protocol.as_ptr(),
+            Target::Nothing => return 0,
         };
         let inner = self.state.inspect(|state| {
             let woken = match &state.phase {
@@ -224,6 +242,7 @@ impl Wait {
             Target::Reader(reader) => drop(reader.into_bound(py)),
             Target::Writer(writer) => drop(writer.into_bound(py)),
             Target::Protocol(protocol) => drop(protocol.into_bound(py)),
+            Target::Nothing => {}
         }
         let State { phase, first, more, .. } = self.state.into_inner();
         if let Phase::Woken(Wake::Failed(object) | Wake::Cancelled(Some(object))) = phase {
@@ -239,11 +258,11 @@ impl Wait {
 #[inline]
 pub fn step(this: This<'_, '_>, wait: &Wait) -> PyResult<Step> {
     let py = this.py();
-    let arrival = wait.arrive(py)?;
     let step = match &wait.target {
-        Target::Reader(reader) => reader::step(reader.bind(py), this, wait, arrival),
-        Target::Writer(writer) => writer::step(writer.bind(py), this, wait, arrival),
-        Target::Protocol(protocol) => protocol::step(protocol.bind(py), this, wait, arrival),
+        Target::Reader(reader) => reader::step(reader.bind(py), this, wait, wait.arrive(py)?),
+        Target::Writer(writer) => writer::step(writer.bind(py), this, wait, wait.arrive(py)?),
+        Target::Protocol(protocol) => protocol::step(protocol.bind(py), this, wait, wait.arrive(py)?),
+        Target::Nothing => Ok(Step::Finish),
     }?;
     if let Step::Yield = step {
         wait.state.with(py, |state| state.phase = Phase::Yielded);
@@ -326,11 +345,7 @@ pub fn cancel(this: This<'_, '_>, wait: &Wait, message: Option<Py<PyAny>>) -> Py
     if !wait.state.with(py, |state| matches!(state.phase, Phase::Waiting)) {
         return Ok(false);
     }
-    match &wait.target {
-        Target::Reader(reader) => reader.bind(py).get().forget(this),
-        Target::Writer(writer) => writer.bind(py).get().forget(this),
-        Target::Protocol(protocol) => protocol.bind(py).get().forget(this),
-    }
+    wait.withdraw(this);
     wake(&this, wait, Wake::Cancelled(message)).map(|()| true)
 }
 
@@ -376,7 +391,7 @@ pub fn set_blocking(wait: &Wait, py: Python<'_>, value: bool) {
 
 /// Whether it has never been awaited.
 pub fn is_new(wait: &Wait, py: Python<'_>) -> bool {
-    wait.state.with(py, |state| matches!(state.phase, Phase::New))
+    wait.state.with(py, |state| matches!(state.phase, Phase::New)) && !matches!(wait.target, Target::Nothing)
 }
 
 /// Ends the coroutine.
@@ -393,7 +408,7 @@ pub fn throw(this: This<'_, '_>, wait: &Wait, arguments: [Option<This<'_, '_>>; 
 }
 
 /// The exception that `generator.throw` is given.
-pub fn thrown([kind, value, traceback]: [Option<This<'_, '_>>; 3]) -> PyResult<PyErr> {
+fn thrown([kind, value, traceback]: [Option<This<'_, '_>>; 3]) -> PyResult<PyErr> {
     let Some(kind) = kind else {
         return Err(pyo3::exceptions::PyTypeError::new_err("throw expected at least 1 argument, got 0"));
     };

@@ -9,7 +9,7 @@
 //! The class cannot be instantiated nor derived from by programs.
 
 use super::spares;
-use super::wait::{self, Step, Wait};
+use super::wait::{self, Method, Step, Wait};
 use crate::heap_type;
 use crate::method::{Arguments, Storage, enter, fast_method};
 use pyo3::exceptions::{PyRuntimeWarning, PyStopAsyncIteration, PyStopIteration, PyTypeError};
@@ -86,9 +86,10 @@ pub fn make(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
 /// Makes an object.
 #[inline]
 pub fn allocate(py: Python<'_>, wait: Wait) -> PyResult<Bound<'_, PyAny>> {
-    let class = make(py)?.as_type_ptr();
+    wait.home()?;
     #[cfg(not(Py_GIL_DISABLED))]
     if let Some(memory) = spares::take_wait(wait.home()?) {
+        let class = make(py)?.as_type_ptr();
         // SAFETY: the memory of an object of this class that is gone; tracked only when it is whole again.
         unsafe {
             let object = ffi::PyObject_Init(memory.into_ptr(), class);
@@ -97,6 +98,12 @@ pub fn allocate(py: Python<'_>, wait: Wait) -> PyResult<Bound<'_, PyAny>> {
             return Ok(Bound::from_owned_ptr(py, object));
         }
     }
+    allocate_new(py, wait)
+}
+
+/// Makes an object in new memory.
+fn allocate_new(py: Python<'_>, wait: Wait) -> PyResult<Bound<'_, PyAny>> {
+    let class = make(py)?.as_type_ptr();
     // SAFETY: a class with the generic allocator; the memory comes zeroed and tracked. Nothing runs between the allocation and the
     // write that could look at it.
     unsafe {
@@ -104,6 +111,15 @@ pub fn allocate(py: Python<'_>, wait: Wait) -> PyResult<Bound<'_, PyAny>> {
         (&raw mut (*object.as_ptr().cast::<Object>()).wait).write(wait);
         Ok(object)
     }
+}
+
+/// What `drain()` returns when there is nothing to wait for: one object for all streams.
+#[inline]
+pub fn drained(py: Python<'_>) -> PyResult<Py<PyAny>> {
+    static DRAINED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let drained = DRAINED
+        .get_or_try_init(py, || allocate_new(py, Wait::for_nothing(Method::Drain)).map(Bound::unbind))?;
+    Ok(drained.clone_ref(py))
 }
 
 /// The memory of an object that is gone: untracked, its Rust part moved out.

@@ -113,17 +113,10 @@ fn drain(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
         return imported(&DRAIN, py, "motet._streams", "stock_drain")?.call1((this,)).map(Bound::unbind);
     };
     if protocol.get().is_drained(py) && core.failure(py)?.is_none() && !core.is_closing_now(py)? {
-        return finished(py);
+        return wait_type::drained(py);
     }
     let wait = Wait::new(Method::Drain, Target::Writer(writer.to_owned().unbind()), Want::All);
     wait_type::allocate(py, wait).map(Bound::unbind)
-}
-
-/// What is awaited where there is nothing to wait for: one for all.
-fn finished(py: Python<'_>) -> PyResult<Py<PyAny>> {
-    static FINISHED: PyOnceLock<Py<super::finished::Finished>> = PyOnceLock::new();
-    let finished = FINISHED.get_or_try_init(py, || Py::new(py, super::finished::Finished))?;
-    Ok(finished.clone_ref(py).into_any())
 }
 
 /// One step of `drain()`.
