@@ -4,7 +4,9 @@
 //! ones.
 
 use super::home::Home;
-use super::{imported, wait_type};
+use super::imported;
+#[cfg(not(Py_GIL_DISABLED))]
+use super::wait_type;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;

@@ -1,8 +1,11 @@
 //! The class `motet._motet.StreamWait`, made by the C interface: a step of a waiting stream is one call through a slot.
 //!
 //! ```text
-//!   PyObject │ Wait
+//!   PyObject │ vectorcall │ Wait
 //! ```
+//!
+//! A task that waits asks for `add_done_callback` and calls it. A method would be a new object each time; here the attribute is the
+//! wait itself, and calling a wait adds a callback.
 //!
 //! # Safety
 //! Invariants of an object of this class, from [`allocate`] on: the Rust part is initialised; it is dropped once, by `tp_dealloc`.
@@ -11,19 +14,21 @@
 use super::spares;
 use super::wait::{self, Method, Step, Wait};
 use crate::heap_type;
-use crate::method::{Arguments, Storage, enter, fast_method};
+use crate::method::{Arguments, Storage, enter, enter_fast, fast_method};
 use pyo3::exceptions::{PyRuntimeWarning, PyStopAsyncIteration, PyStopIteration, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 use pyo3::{Borrowed, IntoPyObjectExt, ffi};
 use std::ffi::{c_int, c_uint, c_void};
+use std::mem::offset_of;
 #[cfg(not(Py_GIL_DISABLED))]
 use std::ptr::NonNull;
 
 #[repr(C)]
 struct Object {
     base: ffi::PyObject,
+    vectorcall: ffi::vectorcallfunc,
     wait: Wait,
 }
 
@@ -38,7 +43,6 @@ pub fn make(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
             fast_method!(c"send", send, c"send($self, value, /)\n--\n\nGoes on until it has to wait."),
             fast_method!(c"throw", throw, c"throw($self, type, value=None, traceback=None, /)\n--\n\nEnds the wait with an exception."),
             fast_method!(c"close", close, c"close($self, /)\n--\n\nEnds the wait."),
-            fast_method!(c"add_done_callback", add_done_callback, c"add_done_callback($self, callback, /, *, context=None)\n--\n\nHas callback(self) called when the wait ends."),
             fast_method!(c"remove_done_callback", remove_done_callback, c"remove_done_callback($self, callback, /)\n--\n\nRemoves a callback; returns how often it was there."),
             fast_method!(c"result", result, c"result($self, /)\n--\n\nNone, or what the wait has failed with."),
             fast_method!(c"cancel", cancel, c"cancel($self, msg=None)\n--\n\nEnds the wait by cancellation; whether anybody waited."),
@@ -51,8 +55,18 @@ pub fn make(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
             ..Default::default()
         };
         let blocking = ffi::PyGetSetDef { set: Some(set_blocking), ..get(c"_asyncio_future_blocking", blocking) };
-        // Without a `get_loop()`: asyncio's tasks then look here, which costs no bound method.
-        let properties = vec![blocking, get(c"_loop", event_loop), get(c"__name__", short_name), get(c"__qualname__", name)];
+        let members = vec![
+            ffi::PyMemberDef {
+                name: c"__vectorcalloffset__".as_ptr(),
+                type_code: ffi::Py_T_PYSSIZET,
+                offset: offset_of!(Object, vectorcall) as ffi::Py_ssize_t,
+                flags: ffi::Py_READONLY,
+                doc: std::ptr::null(),
+            },
+            ffi::PyMemberDef::default(),
+        ];
+        // No `get_loop()`: asyncio's tasks then look for `_loop`, which costs no bound method.
+        let properties = vec![blocking, get(c"_loop", event_loop), get(c"add_done_callback", itself_as_attribute), get(c"__name__", short_name), get(c"__qualname__", name)];
         let slot = |slot: c_int, pfunc: *mut c_void| ffi::PyType_Slot { slot, pfunc };
         let mut slots = [
             slot(ffi::Py_tp_doc, c"A wait for a stream: await it, once.".as_ptr().cast_mut().cast()),
@@ -63,6 +77,8 @@ pub fn make(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
             slot(ffi::Py_tp_repr, describe as ffi::reprfunc as *mut c_void),
             slot(ffi::Py_tp_iternext, next as ffi::iternextfunc as *mut c_void),
             slot(ffi::Py_am_await, itself as ffi::unaryfunc as *mut c_void),
+            slot(ffi::Py_tp_call, ffi::PyVectorcall_Call as ffi::ternaryfunc as *mut c_void),
+            slot(ffi::Py_tp_members, Box::leak(members.into_boxed_slice()).as_mut_ptr().cast()),
             slot(ffi::Py_tp_methods, heap_type::leak_terminated(methods, ffi::PyMethodDef::zeroed()).cast()),
             slot(ffi::Py_tp_getset, heap_type::leak_terminated(properties, ffi::PyGetSetDef::default()).cast()),
             slot(0, std::ptr::null_mut()),
@@ -73,6 +89,7 @@ pub fn make(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
             itemsize: 0,
             flags: (ffi::Py_TPFLAGS_DEFAULT
                 | ffi::Py_TPFLAGS_HAVE_GC
+                | ffi::Py_TPFLAGS_HAVE_VECTORCALL
                 | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION) as c_uint,
             slots: slots.as_mut_ptr(),
         };
@@ -93,7 +110,7 @@ pub fn allocate(py: Python<'_>, wait: Wait) -> PyResult<Bound<'_, PyAny>> {
         // SAFETY: the memory of an object of this class that is gone; tracked only when it is whole again.
         unsafe {
             let object = ffi::PyObject_Init(memory.into_ptr(), class);
-            (&raw mut (*object.cast::<Object>()).wait).write(wait);
+            fill(object, wait);
             ffi::PyObject_GC_Track(object.cast());
             return Ok(Bound::from_owned_ptr(py, object));
         }
@@ -108,8 +125,19 @@ fn allocate_new(py: Python<'_>, wait: Wait) -> PyResult<Bound<'_, PyAny>> {
     // write that could look at it.
     unsafe {
         let object = Bound::from_owned_ptr_or_err(py, ffi::PyType_GenericAlloc(class, 0))?;
-        (&raw mut (*object.as_ptr().cast::<Object>()).wait).write(wait);
+        fill(object.as_ptr(), wait);
         Ok(object)
+    }
+}
+
+/// # Safety
+/// `object` is of this class and not filled.
+unsafe fn fill(object: *mut ffi::PyObject, wait: Wait) {
+    let object = object.cast::<Object>();
+    // SAFETY: the caller's word.
+    unsafe {
+        (&raw mut (*object).vectorcall).write(add_done_callback);
+        (&raw mut (*object).wait).write(wait);
     }
 }
 
@@ -190,6 +218,11 @@ unsafe extern "C" fn next(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
     yielded
 }
 
+unsafe extern "C" fn itself_as_attribute(this: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls the getter with a live object.
+    unsafe { ffi::Py_NewRef(this) }
+}
+
 unsafe extern "C" fn itself(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: the interpreter calls this with a live object.
     unsafe { ffi::Py_NewRef(this) }
@@ -214,7 +247,21 @@ fn close(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
     Ok(this.py().None())
 }
 
-fn add_done_callback(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+/// `add_done_callback(callback, *, context=None)`: has `callback(self)` called when the wait ends.
+unsafe extern "C" fn add_done_callback(
+    this: *mut ffi::PyObject,
+    values: *const *mut ffi::PyObject,
+    count: usize,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls this with the pointers of one call, on an object of this class.
+    unsafe {
+        let count = ffi::PyVectorcall_NARGS(count);
+        enter_fast(this, values, count, names, |this, arguments| add_callback(this, arguments))
+    }
+}
+
+fn add_callback(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
     let py = this.py();
     if arguments.len() != 1 {
         return Err(PyTypeError::new_err("add_done_callback() takes one callback, and context by keyword"));
