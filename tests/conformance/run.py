@@ -31,7 +31,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--loop", choices=LOOPS, default="motet", help="the event loop under test (default: %(default)s)"
     )
-    parser.add_argument("--suite", choices=list(SUITES), help="one suite only (default: both)")
+    parser.add_argument("--suite", choices=list(SUITES), help="one suite only (default: all)")
     parser.add_argument(
         "--module", action="append", metavar="NAME", help="one module only, such as test_streams; repeatable"
     )

@@ -257,7 +257,7 @@ unsafe extern "C" fn add_done_callback(
     // SAFETY: the interpreter calls this with the pointers of one call, on an object of this class.
     unsafe {
         let count = ffi::PyVectorcall_NARGS(count);
-        enter_fast(this, values, count, names, |this, arguments| add_callback(this, arguments))
+        enter_fast(this, values, count, names, add_callback)
     }
 }
 

@@ -27,12 +27,14 @@ pub struct Search {
     separators: Separators,
     /// No separator begins before this position of the whole stream.
     clean: u64,
+    /// The separator that was found there: its length. What has arrived does not change.
+    found: Option<usize>,
 }
 
 impl Search {
     /// For one byte.
     pub fn byte(separator: u8) -> Self {
-        Self { separators: Separators::Byte(separator), clean: 0 }
+        Self { separators: Separators::Byte(separator), clean: 0, found: None }
     }
 
     /// For whichever of the separators ends first; of those that end together, for the shortest.
@@ -48,13 +50,18 @@ impl Search {
             [only] if only.len() == 1 => Separators::Byte(only[0]),
             _ => Separators::Sorted(sorted.into_boxed_slice()),
         };
-        Ok(Self { separators, clean: 0 })
+        Ok(Self { separators, clean: 0, found: None })
     }
 
     /// The first separator, counted from what waits to be read.
     pub fn find<P: AsRef<[u8]>>(&mut self, store: &Store<P>) -> Option<Range<usize>> {
         let bytes = store.bytes();
         let begin = self.clean_bytes(store);
+        if let Some(length) = self.found
+            && store.position() <= self.clean
+        {
+            return Some(begin..begin + length);
+        }
         let unseen = &bytes[begin..];
         let (found, longest) = match &self.separators {
             Separators::Byte(byte) => (memchr(*byte, unseen).map(|start| start..start + 1), 1),
@@ -62,11 +69,11 @@ impl Search {
                 (first_end(separators, unseen), separators.last().map_or(1, |separator| separator.len()))
             }
         };
-        if found.is_none() {
-            // The last bytes may be the beginning of a separator.
-            let clean = (bytes.len() + 1).saturating_sub(longest);
-            self.clean = self.clean.max(store.position() + clean as u64);
-        }
+        // The last bytes may be the beginning of a separator.
+        let clean =
+            found.as_ref().map_or((bytes.len() + 1).saturating_sub(longest), |found| begin + found.start);
+        self.clean = self.clean.max(store.position() + clean as u64);
+        self.found = found.as_ref().map(|found| found.len());
         found.map(|found| begin + found.start..begin + found.end)
     }
 
