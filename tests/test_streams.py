@@ -522,6 +522,23 @@ def test_a_stream_that_nobody_has_closed() -> None:
     run(main())
 
 
+def test_a_forgotten_stream_that_another_thread_collects(without_collector: None) -> None:
+    async def main() -> None:
+        left, right = socket.socketpair()
+        with right:
+            reader, writer = await motet.open_connection(sock=left)
+            cycle: list[Any] = [reader, writer]
+            cycle.append(cycle)
+            del reader, writer, cycle
+            right.setblocking(False)
+            collecting = asyncio.to_thread(gc.collect)
+            with pytest.warns(ResourceWarning, match="unclosed <SocketTransport"):
+                await collecting
+            assert await asyncio.get_running_loop().sock_recv(right, 1) == b""
+
+    run(main())
+
+
 def test_a_read_that_nobody_has_awaited() -> None:
     loop = motet.new_event_loop()
     reader = motet.StreamReader(loop=loop)

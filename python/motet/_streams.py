@@ -71,7 +71,7 @@ class StreamWriter(_motet.WriterCore, asyncio.StreamWriter):
         protocol = self._protocol
         await self.drain()
         transport = await self._loop.start_tls(
-            self._transport,
+            self.transport,
             protocol,
             sslcontext,
             server_side=protocol._client_connected_cb is not None,
@@ -79,18 +79,34 @@ class StreamWriter(_motet.WriterCore, asyncio.StreamWriter):
             ssl_handshake_timeout=ssl_handshake_timeout,
             ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
-        self._transport = transport  # type: ignore[assignment]
+        self._transport = transport
         protocol._replace_transport(transport)
 
     # The module is kept for the interpreter's exit.
     def __del__(self, warnings: Any = warnings) -> None:
         """Closes a connection that nobody has closed, with a warning."""
-        if not self._transport.is_closing():
+        transport = self._transport
+        if transport is None:
+            return
+        try:
+            closing = transport.is_closing()
+        except RuntimeError:
+            # Found by a collection on another thread than the loop's.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(_close_forgotten, transport)
+            return
+        if not closing:
             if self._loop.is_closed():
                 warnings.warn("loop is closed", ResourceWarning)
             else:
                 self.close()
                 warnings.warn(f"unclosed {self!r}", ResourceWarning)
+
+
+def _close_forgotten(transport: asyncio.WriteTransport) -> None:
+    if not transport.is_closing():
+        transport.close()
+        warnings.warn(f"unclosed {transport!r}", ResourceWarning, stacklevel=1)
 
 
 class StreamReaderProtocol(_motet.ProtocolCore, asyncio.StreamReaderProtocol):

@@ -259,9 +259,10 @@ impl WriterCore {
         self.transport(py)
     }
 
+    /// As `transport`; None before `__init__`.
     #[getter]
-    fn _transport<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.transport(py)
+    fn _transport(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.transport.with(py, |transport| transport.as_ref().map(|transport| transport.clone_ref(py)))
     }
 
     #[setter(_transport)]
