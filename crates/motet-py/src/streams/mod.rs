@@ -4,17 +4,21 @@
 //! write is here, the rest is asyncio's own. A transport of motet's hands its bytes to the reader without a call into
 //! Python ([`deliver`]); any other transport calls the protocol as it would any.
 //!
-//! - `reader.rs`, `writer.rs`, `protocol.rs`: one class each.
-//! - `wait.rs`: what their methods return to be awaited: coroutine and future in one object; `wait_type.rs` makes its class.
+//! - `reader.rs`, `writer.rs`, `protocol.rs`: one class each; `read.rs`: what a reader is asked for.
+//! - `wait.rs`: what their methods return to be awaited, coroutine and future (`wait_future.rs`) in one object; its class
+//!   (`wait_type.rs`, `wait_methods.rs`).
 //! - `home.rs`: the loop that a stream belongs to; `spares.rs`: what it keeps for its streams;
 //!   `stock_task.rs`: what is known of asyncio's tasks.
 
 mod home;
 mod protocol;
+mod read;
 mod reader;
 mod spares;
 mod stock_task;
 mod wait;
+mod wait_future;
+mod wait_methods;
 mod wait_type;
 mod writer;
 
@@ -31,7 +35,7 @@ pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<reader::ReaderCore>()?;
     module.add_class::<writer::WriterCore>()?;
     module.add_class::<protocol::ProtocolCore>()?;
-    reader::add_methods(py)?;
+    read::add_methods(py)?;
     writer::add_methods(py)
 }
 

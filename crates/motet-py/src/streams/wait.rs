@@ -9,7 +9,8 @@
 //! from Rust. Nothing is consumed until the woken task comes back, so a task that is cancelled has lost nothing.
 
 use super::protocol::{self, ProtocolCore};
-use super::reader::{self, ReaderCore};
+use super::read;
+use super::reader::ReaderCore;
 use super::writer::{self, WriterCore};
 use super::{home::Home, imported, spares, stock_task};
 use crate::exclusive::Exclusive;
@@ -66,7 +67,8 @@ pub enum Wake {
     Cancelled(Option<Py<PyAny>>),
 }
 
-enum Phase {
+/// Where a wait is.
+pub enum Phase {
     New,
     /// The others have been given a turn before the wait.
     Yielded,
@@ -76,25 +78,26 @@ enum Phase {
 }
 
 /// What is called when the wait ends.
-struct Callback {
-    callback: Py<PyAny>,
-    context: Py<PyAny>,
+pub struct Callback {
+    pub callback: Py<PyAny>,
+    pub context: Py<PyAny>,
 }
 
-struct State {
-    phase: Phase,
+/// What changes in a wait.
+pub struct State {
+    pub phase: Phase,
     /// asyncio's mark of a future that is being awaited.
-    blocking: bool,
+    pub blocking: bool,
     want: Want,
-    first: Option<Callback>,
-    more: Vec<Callback>,
+    pub first: Option<Callback>,
+    pub more: Vec<Callback>,
 }
 
 /// The Rust part of a wait.
 pub struct Wait {
     method: Method,
     target: Target,
-    state: Exclusive<State>,
+    pub state: Exclusive<State>,
 }
 
 /// How one step of a wait ended.
@@ -145,7 +148,7 @@ impl Wait {
     }
 
     /// Takes it out of where it would be woken from.
-    fn withdraw(&self, this: This<'_, '_>) {
+    pub fn withdraw(&self, this: This<'_, '_>) {
         match &self.target {
             Target::Reader(reader) => reader.get().forget(this),
             Target::Writer(writer) => writer.get().forget(this),
@@ -259,7 +262,7 @@ impl Wait {
 pub fn step(this: This<'_, '_>, wait: &Wait) -> PyResult<Step> {
     let py = this.py();
     let step = match &wait.target {
-        Target::Reader(reader) => reader::step(reader.bind(py), this, wait, wait.arrive(py)?),
+        Target::Reader(reader) => read::step(reader.bind(py), this, wait, wait.arrive(py)?),
         Target::Writer(writer) => writer::step(writer.bind(py), this, wait, wait.arrive(py)?),
         Target::Protocol(protocol) => protocol::step(protocol.bind(py), this, wait, wait.arrive(py)?),
         Target::Nothing => Ok(Step::Finish),
@@ -289,104 +292,6 @@ pub fn wake(object: &Bound<'_, PyAny>, wait: &Wait, why: Wake) -> PyResult<()> {
         home.call_soon(py, callback, argument, context)?;
     }
     Ok(())
-}
-
-/// Adds a callback, or has it called soon if the wait is over.
-pub fn add_callback(
-    this: This<'_, '_>,
-    wait: &Wait,
-    callback: Py<PyAny>,
-    context: Py<PyAny>,
-) -> PyResult<()> {
-    let py = this.py();
-    let late = wait.state.with(py, |state| {
-        let callback = Callback { callback, context };
-        if !matches!(state.phase, Phase::Waiting) {
-            return Some(callback);
-        }
-        if state.first.is_none() {
-            state.first = Some(callback);
-        } else {
-            state.more.push(callback);
-        }
-        None
-    });
-    match late {
-        Some(Callback { callback, context }) => {
-            wait.home()?.call_soon(py, callback, this.to_owned().unbind(), context)
-        }
-        None => Ok(()),
-    }
-}
-
-/// Removes callbacks that are equal to this one; returns their number.
-pub fn remove_callback(this: This<'_, '_>, wait: &Wait, callback: This<'_, '_>) -> PyResult<usize> {
-    let py = this.py();
-    // Comparing may run Python code, so nothing is borrowed meanwhile.
-    let taken: Vec<Callback> =
-        wait.state.with(py, |state| state.first.take().into_iter().chain(state.more.drain(..)).collect());
-    let (mut kept, count) = (Vec::new(), taken.len());
-    for one in taken {
-        if !one.callback.bind(py).eq(callback)? {
-            kept.push(one);
-        }
-    }
-    let removed = count - kept.len();
-    wait.state.with(py, |state| {
-        kept.append(&mut state.more);
-        state.more = kept;
-    });
-    Ok(removed)
-}
-
-/// Wakes the waiting task to be cancelled; whether anybody waits.
-pub fn cancel(this: This<'_, '_>, wait: &Wait, message: Option<Py<PyAny>>) -> PyResult<bool> {
-    let py = this.py();
-    if !wait.state.with(py, |state| matches!(state.phase, Phase::Waiting)) {
-        return Ok(false);
-    }
-    wait.withdraw(this);
-    wake(&this, wait, Wake::Cancelled(message)).map(|()| true)
-}
-
-/// What the future protocol's `result()` returns or raises: None, unless the wait has failed.
-pub fn result(wait: &Wait, py: Python<'_>) -> PyResult<()> {
-    let copy = |object: &Py<PyAny>| object.clone_ref(py);
-    let error = wait.state.with(py, |state| match &state.phase {
-        Phase::Woken(Wake::Failed(exception)) => Some(Wake::Failed(copy(exception))),
-        Phase::Woken(Wake::Cancelled(message)) => Some(Wake::Cancelled(message.as_ref().map(copy))),
-        Phase::Woken(Wake::Ready) | Phase::Over => None,
-        Phase::New | Phase::Yielded | Phase::Waiting => Some(Wake::Ready),
-    });
-    match error {
-        None => Ok(()),
-        Some(Wake::Failed(exception)) => Err(PyErr::from_value(exception.into_bound(py))),
-        Some(Wake::Cancelled(message)) => Err(cancelled(py, message)),
-        Some(Wake::Ready) => {
-            static ERROR: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-            let class = imported(&ERROR, py, "asyncio.exceptions", "InvalidStateError")?;
-            Err(PyErr::from_value(class.call1(("Result is not ready.",))?))
-        }
-    }
-}
-
-/// Whether the wait has ended, and whether by cancellation.
-pub fn is_done(wait: &Wait, py: Python<'_>) -> (bool, bool) {
-    wait.state.with(py, |state| match &state.phase {
-        Phase::New | Phase::Yielded | Phase::Waiting => (false, false),
-        Phase::Woken(Wake::Cancelled(_)) => (true, true),
-        Phase::Woken(_) | Phase::Over => (true, false),
-    })
-}
-
-/// asyncio's mark: nothing while this is a coroutine to the outside, and no future.
-pub fn blocking(wait: &Wait, py: Python<'_>) -> Option<bool> {
-    wait.state
-        .with(py, |state| matches!(state.phase, Phase::Waiting | Phase::Woken(_)).then_some(state.blocking))
-}
-
-pub fn set_blocking(wait: &Wait, py: Python<'_>, value: bool) {
-    wait.state.with(py, |state| state.blocking = value);
 }
 
 /// Whether it has never been awaited.
@@ -430,7 +335,7 @@ fn reused() -> PyErr {
 }
 
 /// A `CancelledError`.
-fn cancelled(py: Python<'_>, message: Option<Py<PyAny>>) -> PyErr {
+pub fn cancelled(py: Python<'_>, message: Option<Py<PyAny>>) -> PyErr {
     static ERROR: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let made = imported(&ERROR, py, "asyncio.exceptions", "CancelledError").and_then(|class| match message {
         Some(message) => class.call1((message,)),

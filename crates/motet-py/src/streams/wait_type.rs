@@ -11,15 +11,15 @@
 //! Invariants of an object of this class, from [`allocate`] on: the Rust part is initialised; it is dropped once, by `tp_dealloc`.
 //! The class cannot be instantiated nor derived from by programs.
 
-use super::spares;
 use super::wait::{self, Method, Step, Wait};
+use super::{spares, wait_methods};
 use crate::heap_type;
-use crate::method::{Arguments, Storage, enter, enter_fast, fast_method};
-use pyo3::exceptions::{PyRuntimeWarning, PyStopAsyncIteration, PyStopIteration, PyTypeError};
+use crate::method::{enter, fast_method};
+use pyo3::exceptions::{PyRuntimeWarning, PyStopAsyncIteration};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
-use pyo3::{Borrowed, IntoPyObjectExt, ffi};
+use pyo3::{Borrowed, ffi};
 use std::ffi::{c_int, c_uint, c_void};
 use std::mem::offset_of;
 #[cfg(not(Py_GIL_DISABLED))]
@@ -40,21 +40,21 @@ static TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 pub fn make(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     let class = TYPE.get_or_try_init(py, || {
         let methods = vec![
-            fast_method!(c"send", send, c"send($self, value, /)\n--\n\nGoes on until it has to wait."),
-            fast_method!(c"throw", throw, c"throw($self, type, value=None, traceback=None, /)\n--\n\nEnds the wait with an exception."),
-            fast_method!(c"close", close, c"close($self, /)\n--\n\nEnds the wait."),
-            fast_method!(c"remove_done_callback", remove_done_callback, c"remove_done_callback($self, callback, /)\n--\n\nRemoves a callback; returns how often it was there."),
-            fast_method!(c"result", result, c"result($self, /)\n--\n\nNone, or what the wait has failed with."),
-            fast_method!(c"cancel", cancel, c"cancel($self, msg=None)\n--\n\nEnds the wait by cancellation; whether anybody waited."),
-            fast_method!(c"done", done, c"done($self, /)\n--\n\nWhether the wait has ended."),
-            fast_method!(c"cancelled", cancelled, c"cancelled($self, /)\n--\n\nWhether the wait was cancelled."),
+            fast_method!(c"send", wait_methods::send, c"send($self, value, /)\n--\n\nGoes on until it has to wait."),
+            fast_method!(c"throw", wait_methods::throw, c"throw($self, type, value=None, traceback=None, /)\n--\n\nEnds the wait with an exception."),
+            fast_method!(c"close", wait_methods::close, c"close($self, /)\n--\n\nEnds the wait."),
+            fast_method!(c"remove_done_callback", wait_methods::remove_done_callback, c"remove_done_callback($self, callback, /)\n--\n\nRemoves a callback; returns how often it was there."),
+            fast_method!(c"result", wait_methods::result, c"result($self, /)\n--\n\nNone, or what the wait has failed with."),
+            fast_method!(c"cancel", wait_methods::cancel, c"cancel($self, msg=None)\n--\n\nEnds the wait by cancellation; whether anybody waited."),
+            fast_method!(c"done", wait_methods::done, c"done($self, /)\n--\n\nWhether the wait has ended."),
+            fast_method!(c"cancelled", wait_methods::cancelled, c"cancelled($self, /)\n--\n\nWhether the wait was cancelled."),
         ];
         let get = |name: &'static std::ffi::CStr, get: ffi::getter| ffi::PyGetSetDef {
             name: name.as_ptr(),
             get: Some(get),
             ..Default::default()
         };
-        let blocking = ffi::PyGetSetDef { set: Some(set_blocking), ..get(c"_asyncio_future_blocking", blocking) };
+        let blocking = ffi::PyGetSetDef { set: Some(wait_methods::set_blocking), ..get(c"_asyncio_future_blocking", wait_methods::blocking) };
         let members = vec![
             ffi::PyMemberDef {
                 name: c"__vectorcalloffset__".as_ptr(),
@@ -66,7 +66,7 @@ pub fn make(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
             ffi::PyMemberDef::default(),
         ];
         // No `get_loop()`: asyncio's tasks then look for `_loop`, which costs no bound method.
-        let properties = vec![blocking, get(c"_loop", event_loop), get(c"add_done_callback", itself_as_attribute), get(c"__name__", short_name), get(c"__qualname__", name)];
+        let properties = vec![blocking, get(c"_loop", wait_methods::event_loop), get(c"add_done_callback", wait_methods::itself_as_attribute), get(c"__name__", wait_methods::short_name), get(c"__qualname__", wait_methods::name)];
         let slot = |slot: c_int, pfunc: *mut c_void| ffi::PyType_Slot { slot, pfunc };
         let mut slots = [
             slot(ffi::Py_tp_doc, c"A wait for a stream: await it, once.".as_ptr().cast_mut().cast()),
@@ -74,7 +74,7 @@ pub fn make(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
             slot(ffi::Py_tp_traverse, traverse as ffi::traverseproc as *mut c_void),
             slot(ffi::Py_tp_clear, clear as ffi::inquiry as *mut c_void),
             slot(ffi::Py_tp_finalize, finalise as ffi::destructor as *mut c_void),
-            slot(ffi::Py_tp_repr, describe as ffi::reprfunc as *mut c_void),
+            slot(ffi::Py_tp_repr, wait_methods::describe as ffi::reprfunc as *mut c_void),
             slot(ffi::Py_tp_iternext, next as ffi::iternextfunc as *mut c_void),
             slot(ffi::Py_am_await, itself as ffi::unaryfunc as *mut c_void),
             slot(ffi::Py_tp_call, ffi::PyVectorcall_Call as ffi::ternaryfunc as *mut c_void),
@@ -136,7 +136,7 @@ unsafe fn fill(object: *mut ffi::PyObject, wait: Wait) {
     let object = object.cast::<Object>();
     // SAFETY: the caller's word.
     unsafe {
-        (&raw mut (*object).vectorcall).write(add_done_callback);
+        (&raw mut (*object).vectorcall).write(wait_methods::add_done_callback);
         (&raw mut (*object).wait).write(wait);
     }
 }
@@ -186,7 +186,7 @@ pub unsafe fn body<'a>(object: This<'a, '_>) -> &'a Wait {
 
 /// The Rust part of what a method or slot of the class was called on.
 #[inline]
-fn own<'a>(this: This<'a, '_>) -> &'a Wait {
+pub fn own<'a>(this: This<'a, '_>) -> &'a Wait {
     // SAFETY: method descriptors and slots check or know the class.
     unsafe { body(this) }
 }
@@ -218,139 +218,9 @@ unsafe extern "C" fn next(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
     yielded
 }
 
-unsafe extern "C" fn itself_as_attribute(this: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
-    // SAFETY: the interpreter calls the getter with a live object.
-    unsafe { ffi::Py_NewRef(this) }
-}
-
 unsafe extern "C" fn itself(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: the interpreter calls this with a live object.
     unsafe { ffi::Py_NewRef(this) }
-}
-
-fn send(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
-    match wait::step(this, own(this))? {
-        Step::Park => Ok(this.to_owned().unbind()),
-        Step::Yield => Ok(this.py().None()),
-        Step::Return(value) => Err(PyStopIteration::new_err((value,))),
-        Step::Finish => Err(PyStopIteration::new_err(())),
-    }
-}
-
-fn throw(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
-    let mut given = arguments.from(0);
-    Err(wait::throw(this, own(this), [given.next(), given.next(), given.next()]))
-}
-
-fn close(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
-    wait::close(this, own(this));
-    Ok(this.py().None())
-}
-
-/// `add_done_callback(callback, *, context=None)`: has `callback(self)` called when the wait ends.
-unsafe extern "C" fn add_done_callback(
-    this: *mut ffi::PyObject,
-    values: *const *mut ffi::PyObject,
-    count: usize,
-    names: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    // SAFETY: the interpreter calls this with the pointers of one call, on an object of this class.
-    unsafe {
-        let count = ffi::PyVectorcall_NARGS(count);
-        enter_fast(this, values, count, names, add_callback)
-    }
-}
-
-fn add_callback(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
-    let py = this.py();
-    if arguments.len() != 1 {
-        return Err(PyTypeError::new_err("add_done_callback() takes one callback, and context by keyword"));
-    }
-    let given = arguments.keywords().next().map(|(_, context)| context);
-    let context = crate::handle::given_or_current(py, given)?;
-    wait::add_callback(this, own(this), arguments.get(0).to_owned().unbind(), context)?;
-    Ok(py.None())
-}
-
-fn remove_done_callback(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
-    let mut storage = Storage::default();
-    let arguments = arguments.complete("remove_done_callback", &["callback"], &mut storage)?;
-    wait::remove_callback(this, own(this), arguments.get(0))?.into_py_any(this.py())
-}
-
-fn result(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
-    wait::result(own(this), this.py()).map(|()| this.py().None())
-}
-
-fn cancel(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
-    let by_name = arguments.keywords().next().map(|(_, value)| value);
-    let message = arguments.from(0).next().or(by_name).filter(|message| !message.is_none());
-    let message = message.map(|message| message.to_owned().unbind());
-    wait::cancel(this, own(this), message)?.into_py_any(this.py())
-}
-
-fn done(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
-    wait::is_done(own(this), this.py()).0.into_py_any(this.py())
-}
-
-fn cancelled(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
-    wait::is_done(own(this), this.py()).1.into_py_any(this.py())
-}
-
-// The three below are asked by every task for every wait; they cannot fail, nor panic.
-
-unsafe extern "C" fn blocking(this: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
-    // SAFETY: the interpreter calls the getter attached, with an object of the class.
-    unsafe {
-        let py = Python::assume_attached();
-        ffi::Py_NewRef(match wait::blocking(&(*this.cast::<Object>()).wait, py) {
-            None => ffi::Py_None(),
-            Some(true) => ffi::Py_True(),
-            Some(false) => ffi::Py_False(),
-        })
-    }
-}
-
-unsafe extern "C" fn set_blocking(
-    this: *mut ffi::PyObject,
-    value: *mut ffi::PyObject,
-    _: *mut c_void,
-) -> c_int {
-    // SAFETY: the interpreter calls the setter attached, with an object of the class, and a value or null to delete it.
-    unsafe {
-        let py = Python::assume_attached();
-        wait::set_blocking(&(*this.cast::<Object>()).wait, py, value == ffi::Py_True());
-    }
-    0
-}
-
-unsafe extern "C" fn event_loop(this: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
-    // SAFETY: the interpreter calls the getter attached, with an object of the class.
-    unsafe {
-        let event_loop =
-            (*this.cast::<Object>()).wait.home().map_or(ffi::Py_None(), |home| home.object().as_ptr());
-        ffi::Py_NewRef(event_loop)
-    }
-}
-
-unsafe extern "C" fn name(this: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
-    // SAFETY: the interpreter calls the getter with an object of the class.
-    unsafe { enter(this, |this| own(this).method().name().into_py_any(this.py())) }
-}
-
-unsafe extern "C" fn short_name(this: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
-    // SAFETY: the interpreter calls the getter with an object of the class.
-    unsafe {
-        enter(this, |this| {
-            let name = own(this).method().name();
-            name.rsplit_once('.').map_or(name, |(_, short)| short).into_py_any(this.py())
-        })
-    }
-}
-
-unsafe extern "C" fn describe(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    // SAFETY: the interpreter calls this with a live object of the class, attached.
-    unsafe { enter(this, |this| format!("<{}()>", own(this).method().name()).into_py_any(this.py())) }
 }
 
 unsafe extern "C" fn traverse(
