@@ -144,8 +144,10 @@ enum Outcome {
 }
 
 impl ProtocolCore {
-    pub fn home(&self) -> PyResult<&Home> {
-        self.home.get().ok_or_else(|| not_begun("StreamReaderProtocol"))
+    /// The loop; none before `__init__`.
+    #[inline]
+    pub fn home(&self) -> Option<&Home> {
+        self.home.get()
     }
 
     /// Whether `drain()` has nothing to wait for, nor to complain of.
@@ -244,7 +246,8 @@ impl ProtocolCore {
         if let Some(client_connected) = client_connected {
             static SERVE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
             let serve = imported(&SERVE, py, "motet._streams", "serve")?;
-            let task = serve.call1((this, transport, &reader, client_connected, core.home()?.object()))?;
+            let event_loop = core._loop(py)?;
+            let task = serve.call1((this, transport, &reader, client_connected, event_loop))?;
             if !task.is_none() {
                 let old = core.state.with(py, |state| state.task.replace(task.unbind()));
                 drop(old);
@@ -362,7 +365,7 @@ impl ProtocolCore {
 
     #[getter]
     fn _loop(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        Ok(self.home()?.object().clone_ref(py))
+        Ok(self.home().ok_or_else(|| not_begun("StreamReaderProtocol"))?.object().clone_ref(py))
     }
 
     #[getter]

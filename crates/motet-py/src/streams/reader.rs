@@ -71,8 +71,10 @@ impl State {
 }
 
 impl ReaderCore {
-    pub fn home(&self) -> PyResult<&Home> {
-        self.home.get().ok_or_else(|| not_begun("StreamReader"))
+    /// The loop; none before `__init__`.
+    #[inline]
+    pub fn home(&self) -> Option<&Home> {
+        self.home.get()
     }
 
     /// Lets a waiting read go that is not to be woken.
@@ -239,7 +241,7 @@ impl ReaderCore {
 
     #[getter]
     fn _loop(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        Ok(self.home()?.object().clone_ref(py))
+        Ok(self.home().ok_or_else(|| not_begun("StreamReader"))?.object().clone_ref(py))
     }
 
     #[getter]

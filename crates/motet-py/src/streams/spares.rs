@@ -74,10 +74,10 @@ pub fn keep_wait(home: &Home, memory: wait_type::Memory) -> Option<wait_type::Me
 /// Ends an iteration with a value: sets `StopIteration`. From Python 3.12 on that makes an exception each time, so one is used again
 /// that nobody has kept.
 #[inline]
-pub fn stop_with(py: Python<'_>, home: &Home, value: Py<PyAny>) {
+pub fn stop_with(py: Python<'_>, home: Option<&Home>, value: Py<PyAny>) {
     #[cfg(all(Py_3_12, not(Py_GIL_DISABLED)))]
     {
-        let spare = with_spares(home, |spares| spares.stop.take()).flatten();
+        let spare = home.and_then(|home| with_spares(home, |spares| spares.stop.take())).flatten();
         let exception = spare
             .filter(is_untouched)
             .or_else(|| py.get_type::<pyo3::exceptions::PyStopIteration>().call0().ok().map(Bound::unbind));
@@ -90,7 +90,7 @@ pub fn stop_with(py: Python<'_>, home: &Home, value: Py<PyAny>) {
                 let old = std::mem::replace(&mut (*object).value, value.into_ptr());
                 ffi::Py_XDECREF(old);
                 ffi::PyErr_SetRaisedException(exception.clone_ref(py).into_ptr());
-                if keep {
+                if let Some(home) = home.filter(|_| keep) {
                     with_spares(home, |spares| spares.stop = Some(exception));
                 }
             }

@@ -35,6 +35,11 @@ pub enum Method {
 }
 
 impl Method {
+    /// The class that has it.
+    pub fn class(self) -> &'static str {
+        self.name().split('.').next().unwrap_or_default()
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Self::ReadLine => "StreamReader.readline",
@@ -137,13 +142,14 @@ impl Wait {
         self.method
     }
 
+    /// The loop of whose method was called; none before its `__init__`.
     #[inline]
-    pub fn home(&self) -> PyResult<&Home> {
+    pub fn home(&self) -> Option<&Home> {
         match &self.target {
             Target::Reader(reader) => reader.get().home(),
             Target::Writer(writer) => writer.get().home(),
             Target::Protocol(protocol) => protocol.get().home(),
-            Target::Nothing => Err(PyRuntimeError::new_err("a wait for nothing has no loop")),
+            Target::Nothing => None,
         }
     }
 
@@ -282,7 +288,7 @@ pub fn wake(object: &Bound<'_, PyAny>, wait: &Wait, why: Wake) -> PyResult<()> {
         state.phase = Phase::Woken(why);
         (state.first.take(), std::mem::take(&mut state.more))
     });
-    let home = wait.home()?;
+    let Some(home) = wait.home() else { return Ok(()) };
     for Callback { callback, context } in first.into_iter().chain(more) {
         // A stock task asks any future but its own kind for the result by a name that it has to make first.
         let argument = match ready && stock_task::is_wake_up(callback.bind(py)) {

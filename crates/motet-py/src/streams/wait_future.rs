@@ -29,9 +29,10 @@ pub fn add_callback(
         None
     });
     match late {
-        Some(Callback { callback, context }) => {
-            wait.home()?.call_soon(py, callback, this.to_owned().unbind(), context)
-        }
+        Some(Callback { callback, context }) => match wait.home() {
+            Some(home) => home.call_soon(py, callback, this.to_owned().unbind(), context),
+            None => Ok(()),
+        },
         None => Ok(()),
     }
 }

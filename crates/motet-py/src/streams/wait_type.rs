@@ -12,7 +12,7 @@
 //! The class cannot be instantiated nor derived from by programs.
 
 use super::wait::{self, Method, Step, Wait};
-use super::{spares, wait_methods};
+use super::{not_begun, spares, wait_methods};
 use crate::heap_type;
 use crate::method::{enter, fast_method};
 use pyo3::exceptions::{PyRuntimeWarning, PyStopAsyncIteration};
@@ -103,9 +103,11 @@ pub fn make(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
 /// Makes an object.
 #[inline]
 pub fn allocate(py: Python<'_>, wait: Wait) -> PyResult<Bound<'_, PyAny>> {
-    wait.home()?;
+    if wait.home().is_none() {
+        return Err(not_begun(wait.method().class()));
+    }
     #[cfg(not(Py_GIL_DISABLED))]
-    if let Some(memory) = spares::take_wait(wait.home()?) {
+    if let Some(memory) = wait.home().and_then(spares::take_wait) {
         let class = make(py)?.as_type_ptr();
         // SAFETY: the memory of an object of this class that is gone; tracked only when it is whole again.
         unsafe {
@@ -200,7 +202,7 @@ unsafe extern "C" fn next(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
             Step::Park => Ok(this.to_owned().unbind()),
             Step::Yield => Ok(this.py().None()),
             Step::Return(value) => {
-                spares::stop_with(this.py(), own(this).home()?, value);
+                spares::stop_with(this.py(), own(this).home(), value);
                 ended = true;
                 Ok(this.py().None())
             }
@@ -281,8 +283,8 @@ unsafe extern "C" fn deallocate(object: *mut ffi::PyObject) {
         {
             let memory = Memory(NonNull::new_unchecked(object));
             let left = match wait.home() {
-                Ok(home) => spares::keep_wait(home, memory),
-                Err(_) => Some(memory),
+                Some(home) => spares::keep_wait(home, memory),
+                None => Some(memory),
             };
             drop(left);
         }

@@ -148,8 +148,9 @@ impl WriterCore {
         self.parts.get().ok_or_else(|| not_begun("StreamWriter"))
     }
 
-    pub fn home(&self) -> PyResult<&Home> {
-        Ok(&self.parts()?.home)
+    /// The loop; none before `__init__`.
+    pub fn home(&self) -> Option<&Home> {
+        self.parts.get().map(|parts| &parts.home)
     }
 
     /// Lets a wait go that is not to be woken.
@@ -284,7 +285,7 @@ impl WriterCore {
 
     #[getter]
     fn _loop(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        Ok(self.home()?.object().clone_ref(py))
+        Ok(self.parts()?.home.object().clone_ref(py))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
