@@ -30,6 +30,15 @@ from ._motet import (
 )
 from ._run import run
 from ._servers import Server
+from ._streams import (
+    StreamReader,
+    StreamReaderProtocol,
+    StreamWriter,
+    open_connection,
+    open_unix_connection,
+    start_server,
+    start_unix_server,
+)
 
 __all__ = [
     "AsyncBinaryFile",
@@ -41,14 +50,21 @@ __all__ = [
     "Handle",
     "Server",
     "SocketTransport",
+    "StreamReader",
+    "StreamReaderProtocol",
+    "StreamWriter",
     "Task",
     "TimerHandle",
     "__version__",
     "new_event_loop",
     "open",
+    "open_connection",
+    "open_unix_connection",
     "read_bytes",
     "read_text",
     "run",
+    "start_server",
+    "start_unix_server",
     "task_factory",
     "write_bytes",
     "write_text",

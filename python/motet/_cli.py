@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import motet
-from motet import _launch, _tasks
+from motet import _launch, _streams, _tasks
 
 RUN_USAGE = """motet run [options] script.py [arguments ...]
        motet run [options] -m module [arguments ...]"""
@@ -35,6 +35,8 @@ options:
                         record every place that holds the loop longer than this
                         (default: 100; 0 switches the watchdog off)
   --native-tasks        tasks and futures are motet's own, faster than asyncio's
+  --native-streams      asyncio.open_connection, asyncio.start_server and their Unix kin give motet's
+                        streams, which are faster
   -h, --help            show this help and exit
 
 Options of the interpreter go before motet: python -X dev -W error -m motet run script.py"""
@@ -84,6 +86,7 @@ def _run_parser() -> argparse.ArgumentParser:
         "--blocked-after", type=_milliseconds, default=100.0, metavar="MILLISECONDS", help=hidden
     )
     parser.add_argument("--native-tasks", action="store_true", help=hidden)
+    parser.add_argument("--native-streams", action="store_true", help=hidden)
     return parser
 
 
@@ -120,6 +123,8 @@ def _run(options: argparse.Namespace, words: list[str]) -> int:
     except (_launch.CannotOpen, _Refused) as problem:
         return _refuse(str(problem))
     _launch.install(_tasks.loops_with(motet.task_factory if options.native_tasks else None))
+    if options.native_streams:
+        _streams.install()
     _launch.watch_blocking(motet.EventLoop, options.blocked_after / 1000)
     _launch.run(program)
     return 0

@@ -94,6 +94,7 @@ pub struct Books {
     pub records: Vec<u8>,
     /// TLS: small pieces before they become one record.
     pub joined: Vec<u8>,
+    pub stream_spares: crate::streams::Spares,
     /// Writes made while the loop did not run: each is a round of its own.
     writes_between_runs: u64,
 }
@@ -282,6 +283,7 @@ impl Loop {
                     plaintext: Box::default(),
                     records: Vec::new(),
                     joined: Vec::new(),
+                    stream_spares: crate::streams::Spares::default(),
                     writes_between_runs: 0,
                 },
             }),

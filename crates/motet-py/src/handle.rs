@@ -67,6 +67,13 @@ impl Payload {
         Ok(payload)
     }
 
+    /// For a callback with one argument.
+    #[inline]
+    pub fn of_one(callback: Py<PyAny>, argument: Py<PyAny>, context: Py<PyAny>) -> Self {
+        let inline = [Some(argument), None, None];
+        Self { callback: Some(callback), context: Some(context), inline, ..Self::default() }
+    }
+
     /// Drops everything at once. Dropping a `Py` would ask pyo3 each time whether this thread is attached.
     #[inline]
     pub fn release(&mut self, py: Python<'_>) {

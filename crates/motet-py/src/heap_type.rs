@@ -151,7 +151,7 @@ unsafe fn body_of<'a, T>(object: *mut ffi::PyObject) -> &'a T {
 }
 
 /// Runs what the interpreter asks for, also while it is being taken down, when pyo3 refuses to attach.
-fn attached<R>(run: impl FnOnce(Python<'_>) -> R) -> R {
+pub fn attached<R>(run: impl FnOnce(Python<'_>) -> R) -> R {
     let mut run = Some(run);
     let mut take = || run.take().expect("it is run once");
     match Python::try_attach(|py| take()(py)) {

@@ -15,6 +15,7 @@ mod context;
 mod datagram;
 mod errors;
 mod event_loop;
+mod exclusive;
 mod exit;
 mod files;
 mod handle;
@@ -25,6 +26,7 @@ mod native;
 mod operation;
 mod run;
 mod schedule;
+mod streams;
 mod sys;
 mod task;
 mod thread_bound;
@@ -70,5 +72,6 @@ fn _motet(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(reach_libssl, module)?)?;
     native::add(module)?;
     schedule::add_methods(py)?;
+    streams::add_to(module)?;
     Ok(())
 }

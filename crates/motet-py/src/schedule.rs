@@ -91,6 +91,21 @@ pub fn push_callback(event_loop: &Loop, py: Python<'_>, payload: Payload) -> PyR
     Ok(handle.into_any().unbind())
 }
 
+/// Has the loop call `callback(argument)` in a later round; `context` is known to be one.
+#[inline]
+pub fn push_call(
+    event_loop: &Loop,
+    py: Python<'_>,
+    callback: Py<PyAny>,
+    argument: Py<PyAny>,
+    context: Py<PyAny>,
+) -> PyResult<()> {
+    event_loop.require_open()?;
+    let handle = push_callback(event_loop, py, Payload::of_one(callback, argument, context))?;
+    drop(handle.into_bound(py));
+    Ok(())
+}
+
 /// Puts a callback into the inbox.
 fn send_callback(event_loop: &Loop, py: Python<'_>, payload: Payload) -> PyResult<Py<PyAny>> {
     let handle = match event_loop.take_shared_spare() {

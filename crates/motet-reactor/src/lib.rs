@@ -10,6 +10,7 @@ pub mod clock;
 pub mod descriptors;
 pub mod endpoint;
 pub mod histogram;
+pub mod inflow;
 pub mod reactor;
 pub mod statistics;
 pub mod stream;
@@ -19,6 +20,7 @@ pub mod turn;
 
 pub use descriptors::{Descriptors, Token};
 pub use endpoint::Endpoint;
+pub use inflow::Inflow;
 pub use reactor::{Event, Reactor};
 pub use statistics::Statistics;
 pub use stream::Stream;

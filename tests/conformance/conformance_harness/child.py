@@ -19,7 +19,8 @@ from .loops import CountingFactory, factory_of, install
 from .native_tasks import factory_with_native_tasks, put_classes_in_place
 from .recording import Recorder
 from .replacements import CPYTHON_REPLACEMENTS, replace_classes
-from .suites import CPYTHON, SUITES, UVLOOP, Suite
+from .streams import use_native_streams
+from .suites import CPYTHON, SUITES, Suite
 
 
 def main() -> None:
@@ -41,8 +42,10 @@ def main() -> None:
 
 
 def _run(suite: Suite, request: dict[str, Any], recorder: Recorder, factory: CountingFactory) -> None:
-    if suite is not UVLOOP:
+    if suite.package == CPYTHON.package:
         _leave_out_resources()
+    if suite.native_streams:
+        use_native_streams()
     if suite.native_tasks:
         put_classes_in_place(request["module"])
     try:

@@ -5,7 +5,7 @@ import importlib.util
 import sys
 import unittest
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import native_tasks, uvloop_source
@@ -23,6 +23,7 @@ class Suite:
     prepare: Callable[[], list[str]]
     concerns_loop: Callable[[type[unittest.TestCase]], bool]
     native_tasks: bool = False
+    native_streams: bool = False
 
     def unavailable(self) -> str | None:
         """Why the suite cannot run here, or None when it can."""
@@ -93,7 +94,7 @@ UVLOOP = Suite(
     _asks_asyncio,
 )
 NATIVE_TASKS = Suite(
-    "native_tasks",
+    "native-tasks",
     "CPython's tests of tasks, on motet's own tasks",
     "test.test_asyncio",
     lambda: [name for name in _cpython_modules() if name in native_tasks.MODULES],
@@ -101,4 +102,11 @@ NATIVE_TASKS = Suite(
     native_tasks.concerns_native_tasks,
     native_tasks=True,
 )
-SUITES = {suite.name: suite for suite in (CPYTHON, NATIVE_TASKS, UVLOOP)}
+NATIVE_STREAMS = replace(
+    CPYTHON,
+    name="native-streams",
+    title="CPython's test_streams on native streams",
+    list_modules=lambda: [module for module in _cpython_modules() if module == "test_streams"],
+    native_streams=True,
+)
+SUITES = {suite.name: suite for suite in (CPYTHON, NATIVE_STREAMS, NATIVE_TASKS, UVLOOP)}

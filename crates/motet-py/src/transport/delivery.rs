@@ -13,6 +13,8 @@ pub enum Delivery {
     Data,
     /// Into buffers that the protocol lends (`asyncio.BufferedProtocol`).
     Buffer,
+    /// Straight to the reader of a native stream.
+    Native,
     /// Straight to the reader of a stock `asyncio.StreamReaderProtocol`, whose `data_received` does nothing but pass the data on:
     /// two Python frames less for each read of a stream.
     Reader,
@@ -26,6 +28,9 @@ impl Delivery {
         let py = protocol.py();
         if tls::is_tls(protocol) {
             return Ok(Self::Tls);
+        }
+        if crate::streams::is_native(protocol)? {
+            return Ok(Self::Native);
         }
         let buffered = BUFFERED.get_or_try_init(py, || {
             Ok::<_, PyErr>(py.import("asyncio.protocols")?.getattr("BufferedProtocol")?.unbind())

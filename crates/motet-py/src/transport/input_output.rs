@@ -24,7 +24,10 @@ pub fn ready(transport: &Bound<'_, PyAny>, readiness: Readiness) -> PyResult<()>
             connection.stream.unblocked();
         }
         let waits = connection.stream.queued_bytes() > 0 || connection.sendfile.is_some();
-        (connection.context(transport.py()), readiness.writable && waits)
+        let has_queue = readiness.writable && waits;
+        // A native stream runs nothing of the program's: it only wakes tasks.
+        let foreign = has_queue || connection.delivery != Delivery::Native;
+        (if foreign { connection.context(transport.py()) } else { None }, has_queue)
     });
     let _entered = context.as_ref().map(context::enter).transpose()?;
     if let Err(error) = this.require_socket(transport.py())? {
@@ -142,6 +145,8 @@ fn read_available(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<()
         match outcome {
             Outcome::Data(data) => {
                 let result = match delivery {
+                    // SAFETY: that is what this way of delivery says.
+                    Delivery::Native => unsafe { crate::streams::deliver(&protocol, data) },
                     Delivery::Reader => delivery::feed_reader(&protocol, &data),
                     _ => call::method_with(&protocol, intern!(py, "data_received"), data.as_any()).map(drop),
                 };

@@ -133,7 +133,8 @@ pub fn exact_bytes<'py>(data: Borrowed<'_, 'py, PyAny>) -> PyResult<Bound<'py, P
     )))
 }
 
-fn write(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+/// `transport.write(data)`.
+pub fn write(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
     let mut storage = Storage::default();
     let arguments = arguments.complete("write", &["data"], &mut storage)?;
     let data = exact_bytes(arguments.get(0))?;
@@ -268,7 +269,8 @@ fn request_flush(this: This<'_, '_>, transport: &Transport) -> PyResult<()> {
     Ok(())
 }
 
-fn write_lines(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+/// `transport.writelines(list_of_data)`.
+pub fn write_lines(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
     let mut storage = Storage::default();
     let arguments = arguments.complete("writelines", &["list_of_data"], &mut storage)?;
     let mut pieces: Vec<PyBackedBytes> = Vec::new();
@@ -334,8 +336,21 @@ fn force_close(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<
 }
 
 fn is_closing(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
+    closes(this)?.into_py_any(this.py())
+}
+
+/// Whether a transport of motet's is closing or closed.
+#[inline]
+pub fn closes(this: This<'_, '_>) -> PyResult<bool> {
     let (transport, _claim) = claimed(this, "transport.is_closing()")?;
-    transport.with(|connection| connection.stream.is_closing()).into_py_any(this.py())
+    Ok(transport.with(|connection| connection.stream.is_closing()))
+}
+
+/// Whether an object is a transport of motet's.
+#[inline]
+pub fn is_socket_transport(object: &Bound<'_, PyAny>) -> bool {
+    let class = TYPE.get(object.py()).map(|class| class.class(object.py()).as_type_ptr());
+    class == Some(object.get_type_ptr())
 }
 
 fn is_reading(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {

@@ -27,7 +27,9 @@ pub use delivery::{Delivery, feed_reader};
 pub use input_output::{flush, ready, run_deferred};
 pub use lifecycle::{begin_accepted, connect, loop_closed, warnings_warn};
 pub(crate) use methods::getter;
-pub use methods::{bind, exact_bytes, property, transport_type};
+pub use methods::{
+    bind, closes, exact_bytes, is_socket_transport, property, transport_type, write, write_lines,
+};
 
 use crate::event_loop::Loop;
 use crate::heap_type::{Body, HeapType};

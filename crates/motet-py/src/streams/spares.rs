@@ -1,0 +1,117 @@
+//! What a loop keeps for its streams to use again: the objects that come and go with each read.
+//!
+//! Only the loop's own thread finds them ([`ThreadBound::with_mine`](crate::thread_bound::ThreadBound::with_mine)); others make new
+//! ones.
+
+use super::home::Home;
+use super::imported;
+#[cfg(not(Py_GIL_DISABLED))]
+use super::wait_type;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+/// Waits kept.
+#[cfg(not(Py_GIL_DISABLED))]
+const SPARE_WAITS: usize = 256;
+/// A value larger than this is not kept alive for as long as its exception waits for the next one.
+#[cfg(all(Py_3_12, not(Py_GIL_DISABLED)))]
+const LARGEST_VALUE_KEPT: ffi::Py_ssize_t = 64 * 1024;
+
+/// Spare objects of a loop's streams.
+#[derive(Default)]
+pub struct Spares {
+    finished: Option<Py<PyAny>>,
+    #[cfg(all(Py_3_12, not(Py_GIL_DISABLED)))]
+    stop: Option<Py<PyAny>>,
+    #[cfg(not(Py_GIL_DISABLED))]
+    waits: Vec<wait_type::Memory>,
+}
+
+/// The spares of a stream's loop, if this is its thread.
+#[inline]
+fn with_spares<R>(home: &Home, use_spares: impl FnOnce(&mut Spares) -> R) -> Option<R> {
+    match home {
+        Home::Motet(event_loop) => {
+            event_loop.get().state.with_mine(|state| use_spares(&mut state.stream_spares))
+        }
+        Home::Other(_) => None,
+    }
+}
+
+/// A future that has finished with None, which a task may be woken with.
+pub fn finished_future(py: Python<'_>, home: &Home) -> PyResult<Py<PyAny>> {
+    let kept = with_spares(home, |spares| spares.finished.as_ref().map(|future| future.clone_ref(py)));
+    if let Some(Some(future)) = kept {
+        return Ok(future);
+    }
+    static MAKE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let future = imported(&MAKE, py, "motet._streams", "finished_future")?.call0()?.unbind();
+    with_spares(home, |spares| spares.finished = Some(future.clone_ref(py)));
+    Ok(future)
+}
+
+/// Memory of a wait that has gone.
+#[cfg(not(Py_GIL_DISABLED))]
+#[inline]
+pub fn take_wait(home: &Home) -> Option<wait_type::Memory> {
+    with_spares(home, |spares| spares.waits.pop()).flatten()
+}
+
+/// Keeps the memory of a wait that goes, or gives it back to be freed.
+#[cfg(not(Py_GIL_DISABLED))]
+#[inline]
+pub fn keep_wait(home: &Home, memory: wait_type::Memory) -> Option<wait_type::Memory> {
+    let mut memory = Some(memory);
+    with_spares(home, |spares| {
+        if spares.waits.len() < SPARE_WAITS {
+            spares.waits.extend(memory.take());
+        }
+    });
+    memory
+}
+
+/// Ends an iteration with a value: sets `StopIteration`. From Python 3.12 on that makes an exception each time, so one is used again
+/// that nobody has kept.
+#[inline]
+pub fn stop_with(py: Python<'_>, home: Option<&Home>, value: Py<PyAny>) {
+    #[cfg(all(Py_3_12, not(Py_GIL_DISABLED)))]
+    {
+        let spare = home.and_then(|home| with_spares(home, |spares| spares.stop.take())).flatten();
+        let exception = spare
+            .filter(is_untouched)
+            .or_else(|| py.get_type::<pyo3::exceptions::PyStopIteration>().call0().ok().map(Bound::unbind));
+        if let Some(exception) = exception {
+            // SAFETY: an exact StopIteration that nobody else has; its value is exact bytes, whose last reference may go here. The
+            // reference that is raised is a new one.
+            unsafe {
+                let object = exception.as_ptr().cast::<ffi::PyStopIterationObject>();
+                let keep = ffi::Py_SIZE(value.as_ptr()) <= LARGEST_VALUE_KEPT;
+                let old = std::mem::replace(&mut (*object).value, value.into_ptr());
+                ffi::Py_XDECREF(old);
+                ffi::PyErr_SetRaisedException(exception.clone_ref(py).into_ptr());
+                if let Some(home) = home.filter(|_| keep) {
+                    with_spares(home, |spares| spares.stop = Some(exception));
+                }
+            }
+            return;
+        }
+    }
+    #[cfg(not(all(Py_3_12, not(Py_GIL_DISABLED))))]
+    let _ = home;
+    // SAFETY: an exception class and a valid reference. The value is bytes, which are taken as they are.
+    unsafe { ffi::PyErr_SetObject(ffi::PyExc_StopIteration, value.as_ptr()) };
+    drop(value.into_bound(py));
+}
+
+/// Whether nobody has kept the exception, nor has it been through a traceback.
+#[cfg(all(Py_3_12, not(Py_GIL_DISABLED)))]
+fn is_untouched(exception: &Py<PyAny>) -> bool {
+    // SAFETY: an exact StopIteration, looked at under the GIL.
+    unsafe {
+        let object = exception.as_ptr().cast::<ffi::PyStopIterationObject>();
+        ffi::Py_REFCNT(exception.as_ptr()) == 1
+            && (*object).traceback.is_null()
+            && (*object).context.is_null()
+    }
+}

@@ -1,0 +1,108 @@
+//! A wait as a future, as the task sees it that waits.
+
+use super::imported;
+use super::wait::{Callback, Phase, Wait, Wake, cancelled, wake};
+use pyo3::Borrowed;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+type This<'a, 'py> = Borrowed<'a, 'py, PyAny>;
+
+/// Adds a callback, or has it called soon if the wait is over.
+pub fn add_callback(
+    this: This<'_, '_>,
+    wait: &Wait,
+    callback: Py<PyAny>,
+    context: Py<PyAny>,
+) -> PyResult<()> {
+    let py = this.py();
+    let late = wait.state.with(py, |state| {
+        let callback = Callback { callback, context };
+        if !matches!(state.phase, Phase::Waiting) {
+            return Some(callback);
+        }
+        if state.first.is_none() {
+            state.first = Some(callback);
+        } else {
+            state.more.push(callback);
+        }
+        None
+    });
+    match late {
+        Some(Callback { callback, context }) => match wait.home() {
+            Some(home) => home.call_soon(py, callback, this.to_owned().unbind(), context),
+            None => Ok(()),
+        },
+        None => Ok(()),
+    }
+}
+
+/// Removes callbacks that are equal to this one; returns their number.
+pub fn remove_callback(this: This<'_, '_>, wait: &Wait, callback: This<'_, '_>) -> PyResult<usize> {
+    let py = this.py();
+    // Comparing may run Python code, so nothing is borrowed meanwhile.
+    let taken: Vec<Callback> =
+        wait.state.with(py, |state| state.first.take().into_iter().chain(state.more.drain(..)).collect());
+    let (mut kept, count) = (Vec::new(), taken.len());
+    for one in taken {
+        if !one.callback.bind(py).eq(callback)? {
+            kept.push(one);
+        }
+    }
+    let removed = count - kept.len();
+    wait.state.with(py, |state| {
+        kept.append(&mut state.more);
+        state.more = kept;
+    });
+    Ok(removed)
+}
+
+/// Wakes the waiting task to be cancelled; whether anybody waits.
+pub fn cancel(this: This<'_, '_>, wait: &Wait, message: Option<Py<PyAny>>) -> PyResult<bool> {
+    let py = this.py();
+    if !wait.state.with(py, |state| matches!(state.phase, Phase::Waiting)) {
+        return Ok(false);
+    }
+    wait.withdraw(this);
+    wake(&this, wait, Wake::Cancelled(message)).map(|()| true)
+}
+
+/// What the future protocol's `result()` returns or raises: None, unless the wait has failed.
+pub fn result(wait: &Wait, py: Python<'_>) -> PyResult<()> {
+    let copy = |object: &Py<PyAny>| object.clone_ref(py);
+    let error = wait.state.with(py, |state| match &state.phase {
+        Phase::Woken(Wake::Failed(exception)) => Some(Wake::Failed(copy(exception))),
+        Phase::Woken(Wake::Cancelled(message)) => Some(Wake::Cancelled(message.as_ref().map(copy))),
+        Phase::Woken(Wake::Ready) | Phase::Over => None,
+        Phase::New | Phase::Yielded | Phase::Waiting => Some(Wake::Ready),
+    });
+    match error {
+        None => Ok(()),
+        Some(Wake::Failed(exception)) => Err(PyErr::from_value(exception.into_bound(py))),
+        Some(Wake::Cancelled(message)) => Err(cancelled(py, message)),
+        Some(Wake::Ready) => {
+            static ERROR: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+            let class = imported(&ERROR, py, "asyncio.exceptions", "InvalidStateError")?;
+            Err(PyErr::from_value(class.call1(("Result is not ready.",))?))
+        }
+    }
+}
+
+/// Whether the wait has ended, and whether by cancellation.
+pub fn is_done(wait: &Wait, py: Python<'_>) -> (bool, bool) {
+    wait.state.with(py, |state| match &state.phase {
+        Phase::New | Phase::Yielded | Phase::Waiting => (false, false),
+        Phase::Woken(Wake::Cancelled(_)) => (true, true),
+        Phase::Woken(_) | Phase::Over => (true, false),
+    })
+}
+
+/// asyncio's mark: nothing while this is a coroutine to the outside, and no future.
+pub fn blocking(wait: &Wait, py: Python<'_>) -> Option<bool> {
+    wait.state
+        .with(py, |state| matches!(state.phase, Phase::Waiting | Phase::Woken(_)).then_some(state.blocking))
+}
+
+pub fn set_blocking(wait: &Wait, py: Python<'_>, value: bool) {
+    wait.state.with(py, |state| state.blocking = value);
+}
