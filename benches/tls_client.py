@@ -11,6 +11,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 AUTHORITY = Path(__file__).parent.parent / "tests" / "certificates" / "authority.pem"
@@ -93,5 +94,5 @@ if __name__ == "__main__":
         load = echoes(arguments.port, trust, arguments.connections, arguments.size)
     else:
         load = handshakes(arguments.port, trust)
-    spent = lambda: server_seconds(arguments.server_pid)  # noqa: E731
+    spent = partial(server_seconds, arguments.server_pid)
     print(json.dumps(run(load, arguments.seconds, arguments.warm_up, spent)))
