@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import motet
 import pytest
-from conftest import MakeLoop
+from conftest import MakeLoop, RunProgram
 from tls_helpers import (
     AUTHORITY,
     CLIENT,
@@ -73,6 +73,20 @@ def test_statistics_say_which_way(monkeypatch: pytest.MonkeyPatch, way: str) -> 
         assert loop.statistics()["tls"] == way
         name = loop.run_until_complete(main())
     assert name == {"native": "SSLTransport", "memory-bio": "_SSLProtocolTransport"}[way]
+
+
+@pytest.mark.parametrize("change", ["del _ssl.__file__", "ssl.OPENSSL_VERSION_NUMBER += 1"])
+def test_an_openssl_that_cannot_be_reached(run_program: RunProgram, change: str) -> None:
+    program = f"""
+        import _ssl, ssl
+        {change}
+        import motet
+        loop = motet.new_event_loop()
+        print(loop.statistics()["tls"])
+        loop.close()
+    """
+    result = run_program(program)
+    assert (result.stdout, result.stderr) == ("memory-bio\n", "")
 
 
 def test_a_wrong_way_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,7 @@
-"""What the tests of TLS share: certificates, contexts, protocols that keep what happens, a peer in hand."""
+"""What the tests of TLS share: certificates, contexts, protocols that keep what happens, a peer in hand.
+
+The certificates hold for a hundred years, for `localhost`; the key of the authority that signed them is gone.
+"""
 
 from __future__ import annotations
 
