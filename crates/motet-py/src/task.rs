@@ -36,6 +36,11 @@ impl Task {
         match self {
             Self::Callback(handle) | Self::Repeated(handle) => Handle::traverse(handle, visit),
             Self::Step(task) => visit.call(task),
+            Self::Transport(transport, Deferred::Begin(waiter))
+            | Self::Datagrams(transport, datagram::Step::Begin(waiter)) => {
+                visit.call(waiter)?;
+                visit.call(transport)
+            }
             Self::Transport(transport, _) | Self::Datagrams(transport, _) => visit.call(transport),
             Self::StartTimer(timer) => visit.call(timer),
             Self::Accept(listener) => visit.call(listener),

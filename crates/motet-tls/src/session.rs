@@ -82,6 +82,7 @@ impl Session {
     /// Makes the first `count` bytes of `buffer` the input, without a copy if nothing is left of earlier input. `buffer` is then
     /// empty until [`Session::return_input`].
     pub fn lend_input(&mut self, buffer: &mut Box<[u8]>, count: usize) {
+        let count = count.min(buffer.len());
         let mut wire = self.shared.lock();
         if wire.start == wire.end {
             wire.input = std::mem::take(buffer);

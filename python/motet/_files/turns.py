@@ -178,21 +178,31 @@ class AsyncFile(ABC, Generic[AnyStr]):
 
         def ended(request: Future) -> None:
             self._under_way = None
-            waited_for = not waiter.done()
-            if request.cancelled():
+            if waiter.done():
+                self._keep_for_nobody(request, keep)
+            elif request.cancelled():
                 waiter.cancel()
-            elif (error := request.exception()) is None:
-                keep(request.result(), waited_for)
-                if waited_for:
-                    waiter.set_result(None)
-            elif waited_for:
-                waiter.set_exception(error)
             else:
-                message = f"a request of {self!r} failed after its call was cancelled"
-                self._loop.call_exception_handler({"message": message, "exception": error})
+                waiter.set_result(None)
 
         request.add_done_callback(ended)
-        await waiter
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            # It may have ended before the cancellation was heard.
+            if waiter.done() and not waiter.cancelled():
+                self._keep_for_nobody(request, keep)
+            raise
+        keep(request.result(), True)
+
+    def _keep_for_nobody(self, request: Future, keep: Callable[[Any, bool], None]) -> None:
+        if request.cancelled():
+            return
+        if (error := request.exception()) is None:
+            keep(request.result(), False)
+        else:
+            message = f"a request of {self!r} failed after its call was cancelled"
+            self._loop.call_exception_handler({"message": message, "exception": error})
 
     async def _wait(self, request: Future) -> None:
         waiter = self._loop.create_future()

@@ -1,18 +1,39 @@
 //! What the socket's transport tells the TLS above it, and takes from it.
 
 use super::{Phase, Step, Told, body, closing, fail, handshake, reading, writing};
-use crate::event_loop::Books;
+use crate::event_loop::{Books, Loop};
 use crate::{call, transport};
 use motet_tls::Failed;
-use pyo3::exceptions::PyConnectionResetError;
+use pyo3::exceptions::{PyConnectionResetError, PyRuntimeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 
-/// The socket's transport is made, or has got this one for its protocol.
-pub fn attach(transport: &Bound<'_, PyAny>, lower: &Bound<'_, PyAny>) {
-    let lower = lower.clone().unbind();
-    let old = body(transport.as_borrowed()).with(|layer| layer.lower.replace(lower));
-    drop(old);
+/// The socket's transport, of `event_loop`, is made, or has got this one for its protocol. That binds the two for good: the
+/// lower one's loop drives both, and lends them its buffers.
+///
+/// # Errors
+/// `RuntimeError` for the TLS of another loop, or of another transport.
+pub fn attach(
+    transport: &Bound<'_, PyAny>,
+    event_loop: &Bound<'_, Loop>,
+    lower: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let this = body(transport.as_borrowed());
+    if !this.event_loop.is(event_loop) {
+        return Err(PyRuntimeError::new_err("this TLS transport belongs to another event loop"));
+    }
+    let free = this.with(|layer| match &layer.lower {
+        Some(known) => known.is(lower),
+        None => {
+            layer.lower = Some(lower.clone().unbind());
+            true
+        }
+    });
+    if free {
+        Ok(())
+    } else {
+        Err(PyRuntimeError::new_err("this TLS transport has another transport below it"))
+    }
 }
 
 /// These bytes were received before there was TLS.

@@ -92,16 +92,31 @@ pub fn session_of<'py>(
             return Ok(None);
         }
     }
-    if !context.getattr(intern!(py, "_msg_callback"))?.is_none() {
+    let inner = object.getattr(intern!(py, "_sslobj"))?;
+    if !inner.getattr(intern!(py, "context"))?.is(context)
+        || !context.getattr(intern!(py, "_msg_callback"))?.is_none()
+        || lets_clients_renegotiate(context)?
+    {
         return Ok(None);
     }
-    let inner = object.getattr(intern!(py, "_sslobj"))?;
     let Some(ssl) = ssl_of(modules, &inner)? else { return Ok(None) };
     // SAFETY: an object of this library, as `ssl_of` has checked, which `inner` keeps alive, as the caller does `inner`. The
     // program's other threads are kept from it by the GIL, or by the critical section of `Tls::with_session`; one that calls
     // the object's own methods for input and output beside the loop breaks their contract as it would without motet.
     let session = unsafe { Session::new(modules.library, ssl) };
     Ok(session.map(|session| (inner, session)))
+}
+
+/// Whether a handshake, with the program's callbacks in it, may come in the midst of reading.
+fn lets_clients_renegotiate(context: &Bound<'_, PyAny>) -> PyResult<bool> {
+    /// `SSL_OP_NO_RENEGOTIATION`, and `SSL_OP_ALLOW_CLIENT_RENEGOTIATION` of OpenSSL 3, where it is off by default.
+    const FORBIDDEN: u64 = 1 << 30;
+    const ALLOWED: u64 = 1 << 8;
+    let py = context.py();
+    let options: u64 = context.getattr(intern!(py, "options"))?.extract()?;
+    let version: u64 =
+        py.import(intern!(py, "ssl"))?.getattr(intern!(py, "OPENSSL_VERSION_NUMBER"))?.extract()?;
+    Ok(if version < 0x3000_0000 { options & FORBIDDEN == 0 } else { options & ALLOWED != 0 })
 }
 
 /// The `SSL` object in an `_ssl._SSLSocket`, if that is laid out as known here.

@@ -39,7 +39,7 @@ pub fn read(transport: &Bound<'_, PyAny>, count: usize) -> PyResult<()> {
     let py = transport.py();
     let this = body(transport.as_borrowed());
     let mut count = count;
-    let stop = loop {
+    let (stop, error) = loop {
         let next = this.with(|layer| {
             let wanted = matches!(layer.phase, Phase::Open | Phase::Flushing) && !layer.reading_paused;
             let protocol = layer.protocol.as_ref().filter(|_| wanted)?;
@@ -59,8 +59,8 @@ pub fn read(transport: &Bound<'_, PyAny>, count: usize) -> PyResult<()> {
         };
         count = 0;
         match result {
-            Ok(Stop::Full) => {}
-            Ok(stop) => break stop,
+            Ok((Stop::Full, _)) => {}
+            Ok(ended) => break ended,
             Err(error) if call::ends_the_run(py, &error) => {
                 closing::later(transport, Step::Resume)?;
                 return Err(error);
@@ -68,26 +68,27 @@ pub fn read(transport: &Bound<'_, PyAny>, count: usize) -> PyResult<()> {
             Err(error) => return fail(transport, error, "Fatal error on SSL protocol"),
         }
     };
-    match stop {
-        Stop::Failed => {
-            let error = failure(this, py)?;
-            if let Some(lower) = this.lower(py) {
-                transport::send_queue(&lower)?;
-            }
-            return fail(transport, error, "Fatal error on SSL protocol");
+    if let Some(error) = error {
+        if let Some(lower) = this.lower(py) {
+            transport::send_queue(&lower)?;
         }
-        Stop::Closed => {
-            tell_end(transport)?;
-            closing::start(transport)?;
-        }
-        _ => {}
+        return fail(transport, error, "Fatal error on SSL protocol");
+    }
+    if stop == Stop::Closed {
+        tell_end(transport)?;
+        closing::start(transport)?;
     }
     // The answer to a new key, or what waited for a handshake within the connection.
     writing::request_flush_if_needed(transport)
 }
 
 /// Reads into exact `bytes`, all that there is at once.
-fn read_bytes(this: &Tls, protocol: &Bound<'_, PyAny>, delivery: Delivery, count: usize) -> PyResult<Stop> {
+fn read_bytes(
+    this: &Tls,
+    protocol: &Bound<'_, PyAny>,
+    delivery: Delivery,
+    count: usize,
+) -> PyResult<(Stop, Option<PyErr>)> {
     let py = protocol.py();
     let (data, stop) = this.event_loop.get().with("loop.run_forever()", |state| {
         let buffers = state.tls_buffers();
@@ -108,6 +109,7 @@ fn read_bytes(this: &Tls, protocol: &Bound<'_, PyAny>, delivery: Delivery, count
             result
         })
     })??;
+    let error = failure(this, py, stop)?;
     if !data.as_bytes().is_empty() {
         match delivery {
             Delivery::Reader => feed_reader(protocol, &data)?,
@@ -116,7 +118,7 @@ fn read_bytes(this: &Tls, protocol: &Bound<'_, PyAny>, delivery: Delivery, count
             }
         }
     }
-    Ok(stop)
+    Ok((stop, error))
 }
 
 /// Reads until there is no more, or no more room. Returns how much that was.
@@ -139,7 +141,7 @@ fn read_all(session: &mut Session, memory: &mut [MaybeUninit<u8>]) -> (usize, St
 }
 
 /// Reads into the protocol's own buffer.
-fn read_into_protocol(this: &Tls, protocol: &Bound<'_, PyAny>) -> PyResult<Stop> {
+fn read_into_protocol(this: &Tls, protocol: &Bound<'_, PyAny>) -> PyResult<(Stop, Option<PyErr>)> {
     let py = protocol.py();
     let hint = this.with(|layer| layer.session.unread()).into_bound_py_any(py)?;
     let buffer = call::method_with(protocol, intern!(py, "get_buffer"), &hint)?;
@@ -156,18 +158,23 @@ fn read_into_protocol(this: &Tls, protocol: &Bound<'_, PyAny>) -> PyResult<Stop>
     let memory =
         unsafe { std::slice::from_raw_parts_mut(buffer.buf_ptr().cast::<MaybeUninit<u8>>(), capacity) };
     let (filled, stop) = this.with_session(py, |layer| read_all(&mut layer.session, memory));
+    let error = failure(this, py, stop)?;
     drop(buffer);
     if filled > 0 {
         call::method_with(protocol, intern!(py, "buffer_updated"), &filled.into_bound_py_any(py)?)?;
     }
-    Ok(stop)
+    Ok((stop, error))
 }
 
 /// The exception of a read that has failed: the object's own, from the error that is still in the thread's queue. It is asked to
-/// read once more, which fails at once in the state that the object is in now.
-fn failure(this: &Tls, py: Python<'_>) -> PyResult<PyErr> {
+/// read once more, which fails at once in the state that the object is in now. To be called before any code of the program's,
+/// which may use other connections of this thread.
+fn failure(this: &Tls, py: Python<'_>, stop: Stop) -> PyResult<Option<PyErr>> {
+    if stop != Stop::Failed {
+        return Ok(None);
+    }
     match this.ssl_object.call_method1(py, intern!(py, "read"), (1,)) {
-        Err(error) => Ok(error),
+        Err(error) => Ok(Some(error)),
         Ok(_) => {
             Err(PyRuntimeError::new_err("OpenSSL has refused to read, and then has not; please report it"))
         }

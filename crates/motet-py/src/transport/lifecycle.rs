@@ -55,7 +55,7 @@ fn allocate<'py>(
         Transport { event_loop: event_loop.clone().unbind(), connection: RefCell::new(connection) },
     )?;
     if above {
-        tls::attach(protocol, &transport);
+        tls::attach(protocol, event_loop, &transport)?;
     }
     Ok(transport)
 }
@@ -128,9 +128,10 @@ pub fn begin(this: &Transport, transport: &Bound<'_, PyAny>, waiter: Option<Py<P
     let py = transport.py();
     let mut told = Ok(());
     if let Some(protocol) = this.protocol(py)
-        && let Err(error) = match this.delivery() {
-            Delivery::Tls => tls::connection_made(&protocol),
-            _ => call::method_with(&protocol, intern!(py, "connection_made"), transport).map(drop),
+        && let Err(error) = if tls::is_tls(&protocol) {
+            tls::connection_made(&protocol)
+        } else {
+            call::method_with(&protocol, intern!(py, "connection_made"), transport).map(drop)
         }
     {
         told = report(transport, error, "Fatal error: protocol.connection_made() call failed.");
@@ -245,9 +246,11 @@ pub fn end_of_input(
 ) -> PyResult<()> {
     let py = transport.py();
     this.with(|connection| connection.stream.end_of_input());
-    let keep_open = match this.delivery() {
-        Delivery::Tls => tls::end_of_input(protocol),
-        _ => call::method(protocol, intern!(py, "eof_received")).and_then(|keep_open| keep_open.is_truthy()),
+    // The protocol may have been replaced since it was looked up: its own class decides.
+    let keep_open = if tls::is_tls(protocol) {
+        tls::end_of_input(protocol)
+    } else {
+        call::method(protocol, intern!(py, "eof_received")).and_then(|keep_open| keep_open.is_truthy())
     };
     match keep_open {
         Ok(true) => Ok(()),

@@ -379,7 +379,7 @@ fn set_protocol(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py
     let delivery = Delivery::of(&protocol)?;
     let (transport, _claim) = claimed(this, "transport.set_protocol()")?;
     if delivery == Delivery::Tls {
-        crate::tls::attach(&protocol, &this);
+        crate::tls::attach(&protocol, transport.event_loop.bind(this.py()), &this)?;
     }
     let protocol = protocol.to_owned().unbind();
     let old = transport.with(|connection| {
