@@ -390,3 +390,13 @@ def test_motet_run_gives_native_streams_if_asked(tmp_path: Path, options: list[s
     command = [sys.executable, "-m", "motet", "run", *options, str(program)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=True)
     assert result.stdout.strip() == kind
+
+
+def test_each_read_that_is_never_awaited_is_told() -> None:
+    async def main() -> None:
+        reader = motet.StreamReader()
+        for _ in range(5):
+            with pytest.warns(RuntimeWarning, match="never awaited"):
+                reader.readline()
+
+    motet.run(main())

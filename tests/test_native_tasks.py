@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import dataclasses
 import gc
 import os
 import subprocess
@@ -624,3 +625,66 @@ def test_tasks_are_seen_from_outside(run_natively: Run) -> None:
         assert "wait_for" in line
 
     run_natively(main())
+
+
+def test_an_exception_that_refuses_attributes_is_raised_like_any() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class FrozenError(Exception):
+        text: str
+
+    async def fail() -> None:
+        raise FrozenError("on purpose")
+
+    async def main() -> None:
+        with pytest.raises(FrozenError, match="on purpose"):
+            await asyncio.create_task(fail())
+
+    motet.run(main(), task_factory=motet.task_factory)
+
+
+def test_tasks_that_wait_for_each_other_in_a_circle_cannot_be_cancelled() -> None:
+    async def main() -> None:
+        tasks: list[asyncio.Task[None]] = []
+
+        async def wait_for(index: int) -> None:
+            await tasks[index]
+
+        tasks += [asyncio.create_task(wait_for(1)), asyncio.create_task(wait_for(0))]
+        await asyncio.sleep(0)
+        with pytest.raises(RecursionError):
+            tasks[0].cancel()
+        # The circle is left by an exception from outside.
+        tasks[0].get_coro().close()  # type: ignore[union-attr]
+        tasks[1].get_coro().close()  # type: ignore[union-attr]
+
+    loop = motet.new_event_loop()
+    loop.set_task_factory(motet.task_factory)
+    loop.set_exception_handler(lambda *_: None)
+    loop.run_until_complete(main())
+    loop.close()
+
+
+def test_a_long_chain_of_tasks_is_cancelled_from_its_end() -> None:
+    async def main() -> None:
+        async def wait_for(task: asyncio.Future[None]) -> None:
+            await task
+
+        last: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        for _ in range(5_000):
+            last = asyncio.create_task(wait_for(last))
+        await asyncio.sleep(0)
+        last.cancel("stop")
+        with pytest.raises(asyncio.CancelledError):
+            await last
+
+    motet.run(main(), task_factory=motet.task_factory)
+
+
+def test_a_context_that_is_none_is_refused_at_the_call() -> None:
+    async def main() -> None:
+        future = asyncio.get_running_loop().create_future()
+        with pytest.raises(TypeError, match="context must be"):
+            future.add_done_callback(print, context=object())  # type: ignore[arg-type]
+        future.cancel()
+
+    motet.run(main(), task_factory=motet.task_factory)

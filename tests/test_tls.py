@@ -432,3 +432,41 @@ def test_the_authority_is_the_tests_own() -> None:
     context.load_cert_chain(SERVER)
     context.load_verify_locations(AUTHORITY)
     assert len(context.get_ca_certs()) == 1
+
+
+def test_a_tls_transport_stays_above_its_own_transport(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The transport below lends it its buffers and drives it."""
+    monkeypatch.setenv("MOTET_TLS", "native")
+
+    async def main() -> None:
+        async with pair(server_context(), client_context()) as (_, here):
+            one, other = socket.socketpair()
+            with other:
+                transport, _protocol = await asyncio.get_running_loop().create_connection(
+                    asyncio.Protocol, sock=one
+                )
+                with pytest.raises(RuntimeError, match="another transport below it"):
+                    transport.set_protocol(here.transport)  # type: ignore[arg-type]
+                loop = motet.new_event_loop()
+                foreign, _protocol = await _connect_on(loop, other.dup())
+                with pytest.raises(RuntimeError, match="another event loop"):
+                    foreign.set_protocol(here.transport)  # type: ignore[arg-type]
+                transport.close()
+                await asyncio.to_thread(_close_on, loop, foreign)
+
+    motet.run(main())
+
+
+async def _connect_on(
+    loop: asyncio.AbstractEventLoop, sock: socket.socket
+) -> tuple[asyncio.Transport, asyncio.Protocol]:
+    def connect() -> tuple[asyncio.Transport, asyncio.Protocol]:
+        return loop.run_until_complete(loop.create_connection(asyncio.Protocol, sock=sock))
+
+    return await asyncio.to_thread(connect)
+
+
+def _close_on(loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:
+    transport.abort()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()

@@ -213,7 +213,10 @@ fn start_task<'py>(
         None => Name::Number(LAST_NUMBER.fetch_add(1, Ordering::Relaxed) + 1),
     };
     let context = match options.context {
-        Some(context) => context.unbind(),
+        Some(context) => {
+            context::check(&context)?;
+            context.unbind()
+        }
         None => context::copy_current(py)?,
     };
     visible::show_name(task, || match &name {

@@ -68,13 +68,15 @@ pub fn set_exception(future: FutureRef<'_, '_>, exception: &Bound<'_, PyAny>) ->
     } else {
         exception
     };
-    let traceback = exception.getattr(intern!(py, "__traceback__"))?;
-    let mut settled = Some((exception.unbind(), traceback.unbind()));
+    // SAFETY: an exception, as was just checked; a new reference or null.
+    let traceback =
+        unsafe { Bound::from_owned_ptr_or_opt(py, ffi::PyException_GetTraceback(exception.as_ptr())) };
+    let mut settled = Some((exception.unbind(), traceback.map(Bound::unbind)));
     let finished = finish(future, |state| {
         let (exception, traceback) = settled.take().expect("the closure runs once");
         state.exception = Some(exception);
-        if !traceback.is_none(py) {
-            state.rare_mut().exception_traceback = Some(traceback);
+        if traceback.is_some() {
+            state.rare_mut().exception_traceback = traceback;
         }
         state.status = Status::Finished;
         state.log_traceback = true;
@@ -161,7 +163,9 @@ pub fn outcome<'py>(future: FutureRef<'_, 'py>) -> Outcome<'py> {
 }
 
 /// The exception of a future as it is raised: with the traceback that it came with, so that asking twice does not lengthen it.
-pub fn restore_traceback(future: FutureRef<'_, '_>, exception: &Bound<'_, PyAny>) -> PyResult<()> {
+///
+/// Not by the attribute, which an exception's class may have made read-only.
+pub fn restore_traceback(future: FutureRef<'_, '_>, exception: &Bound<'_, PyAny>) {
     let py = future.py();
     let traceback = future.with(|state| {
         state
@@ -169,7 +173,9 @@ pub fn restore_traceback(future: FutureRef<'_, '_>, exception: &Bound<'_, PyAny>
             .and_then(|rare| rare.exception_traceback.as_ref())
             .map(|traceback| traceback.clone_ref(py))
     });
-    exception.setattr(intern!(py, "__traceback__"), traceback)
+    let traceback = traceback.unwrap_or_else(|| py.None());
+    // SAFETY: an exception, and a traceback of one or None, for which this cannot fail.
+    unsafe { ffi::PyException_SetTraceback(exception.as_ptr(), traceback.as_ptr()) };
 }
 
 /// `future.result()`.
@@ -186,7 +192,7 @@ fn failure(future: FutureRef<'_, '_>, outcome: Outcome<'_>) -> PyResult<PyErr> {
     match outcome {
         Outcome::Cancelled => Ok(PyErr::from_value(cancelled_error(future)?)),
         Outcome::Exception(exception) => {
-            restore_traceback(future, &exception)?;
+            restore_traceback(future, &exception);
             Ok(PyErr::from_value(exception))
         }
         _ => Ok(stock::invalid_state(future.py(), "Result is not set.")),

@@ -30,7 +30,11 @@ pub fn run(task: TaskRef<'_, '_>) -> PyResult<()> {
         return Err(completion::not_initialised());
     };
     let entered = context::enter(&context)?;
-    let result = error_to_begin_with(task).and_then(|error| take_step(task, error));
+    let error = error_to_begin_with(task).unwrap_or_else(|failure| {
+        // The step must be taken: nothing will wake the task again.
+        Some(failure.into_value(py).into_bound(py).into_any())
+    });
+    let result = take_step(task, error);
     drop(entered);
     result
 }
@@ -70,7 +74,7 @@ fn error_of<'py>(future: Borrowed<'_, 'py, PyAny>) -> PyResult<Option<Bound<'py,
         Outcome::Value(_) | Outcome::Pending => None,
         Outcome::Cancelled => Some(completion::cancelled_error(native)?),
         Outcome::Exception(exception) => {
-            completion::restore_traceback(native, &exception)?;
+            completion::restore_traceback(native, &exception);
             Some(exception)
         }
     })

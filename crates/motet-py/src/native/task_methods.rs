@@ -1,12 +1,12 @@
 //! What tasks have beyond futures.
 
-use super::class::TaskRef;
+use super::class::{FutureRef, TaskRef};
 use super::future_methods::{This, message_of, native, unexpected};
 use super::future_properties::{getter, property, setter};
 use super::state::{Name, Status, drop_now};
 use super::{completion, stock, visible, waiting};
 use crate::method::{Arguments, enter, fast_method, method_of_one, plain_method};
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{PyRecursionError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use pyo3::{Borrowed, IntoPyObjectExt, ffi};
@@ -47,31 +47,63 @@ fn cancel(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny
     request_cancellation(task(this), message_of(&arguments)?)?.into_py_any(this.py())
 }
 
+/// As many tasks may wait for each other in a row as Python functions may call each other in a row.
+const LONGEST_CHAIN: usize = 10_000;
+
+/// Cancels what the task waits for, and the task itself where that does not take notice. Tasks that wait for tasks are gone
+/// through one by one: a chain of them may be longer than the stack.
 fn request_cancellation(task: TaskRef<'_, '_>, message: Option<Bound<'_, PyAny>>) -> PyResult<bool> {
     let py = task.py();
-    let pending = task.future().with(|state| {
-        state.log_traceback = false;
-        state.event_loop.as_ref().map(|_| state.status == Status::Pending)
-    });
-    if !pending.ok_or_else(completion::not_initialised)? {
-        return Ok(false);
-    }
-    let waiting_for = task.with(|state| {
-        state.cancel_requests += 1;
-        state.waiting_for.as_ref().map(|future| future.clone_ref(py))
-    });
-    if let Some(future) = waiting_for.map(|future| future.into_bound(py))
-        && waiting::cancel_any(future.as_borrowed(), message.clone())?
-    {
+    let mut chain = vec![task.object().to_owned()];
+    let mut taken_notice = loop {
+        let last = chain.last().expect("it begins with the task");
+        let task = self::task(last.as_borrowed());
+        let pending = task.future().with(|state| {
+            state.log_traceback = false;
+            state.event_loop.as_ref().map(|_| state.status == Status::Pending)
+        });
+        if !pending.ok_or_else(completion::not_initialised)? {
+            chain.pop();
+            break false;
+        }
+        let waiting_for = task.with(|state| {
+            state.cancel_requests += 1;
+            state.waiting_for.as_ref().map(|future| future.clone_ref(py))
+        });
+        match waiting_for.map(|future| future.into_bound(py)) {
+            Some(future) if is_exact_task(&future) => {
+                if chain.len() == LONGEST_CHAIN {
+                    let text = "maximum recursion depth exceeded: tasks wait for each other in a circle";
+                    return Err(PyRecursionError::new_err(text));
+                }
+                chain.push(future);
+            }
+            Some(future) => break waiting::cancel_any(future.as_borrowed(), message.clone())?,
+            None => break false,
+        }
+    };
+    let is_pending = !chain.is_empty();
+    while let Some(task) = chain.pop() {
         // What it waits for may be a task that goes on in spite of it, to be cancelled again later.
-        return Ok(true);
+        if !taken_notice {
+            cancel_next_step(self::task(task.as_borrowed()), message.clone());
+            taken_notice = true;
+        }
     }
+    Ok(is_pending)
+}
+
+fn is_exact_task(future: &Bound<'_, PyAny>) -> bool {
+    FutureRef::exact(future.as_borrowed()).is_some_and(|native| native.exact_task().is_some())
+}
+
+/// The task's next step raises `CancelledError`.
+fn cancel_next_step(task: TaskRef<'_, '_>, message: Option<Bound<'_, PyAny>>) {
     task.with(|state| state.must_cancel = true);
     let old = task
         .future()
         .with(|state| state.replace_rare(|rare| &mut rare.cancel_message, message.map(Bound::unbind)));
-    drop_now(py, old);
-    Ok(true)
+    drop_now(task.py(), old);
 }
 
 fn cancelling(this: This<'_, '_>) -> PyResult<Py<PyAny>> {

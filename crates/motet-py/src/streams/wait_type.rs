@@ -273,7 +273,8 @@ unsafe extern "C" fn deallocate(object: *mut ffi::PyObject) {
     unsafe {
         let py = Python::assume_attached();
         let place = &raw mut (*object.cast::<Object>()).wait;
-        if wait::is_new(&*place, py) && ffi::PyObject_CallFinalizerFromDealloc(object) < 0 {
+        let finalised = wait::is_new(&*place, py);
+        if finalised && ffi::PyObject_CallFinalizerFromDealloc(object) < 0 {
             return;
         }
         ffi::PyObject_GC_UnTrack(object.cast());
@@ -283,8 +284,9 @@ unsafe extern "C" fn deallocate(object: *mut ffi::PyObject) {
         {
             let memory = Memory(NonNull::new_unchecked(object));
             let left = match wait.home() {
-                Some(home) => spares::keep_wait(home, memory),
-                None => Some(memory),
+                // Memory remembers that it was finalised: the next wait in it would not be.
+                Some(home) if !finalised => spares::keep_wait(home, memory),
+                _ => Some(memory),
             };
             drop(left);
         }
