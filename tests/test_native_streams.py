@@ -19,6 +19,7 @@ from typing import Any
 import motet
 import pytest
 from stream_helpers import LIMIT, connected, echo, run
+from tls_helpers import client_context, server_context
 
 
 def test_they_are_asyncio_streams() -> None:
@@ -400,3 +401,29 @@ def test_each_read_that_is_never_awaited_is_told() -> None:
                 reader.readline()
 
     motet.run(main())
+
+
+@pytest.mark.parametrize("way", ["native", "memory-bio"])
+def test_tls_takes_over_what_was_read_ahead(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """A client may begin its handshake before the server asks for TLS."""
+    if way == "memory-bio" and sys.version_info < (3, 14):
+        pytest.skip("asyncio's own way does so from Python 3.14 on")
+    monkeypatch.setenv("MOTET_TLS", way)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while not reader._buffer:  # type: ignore[attr-defined]  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        await writer.start_tls(server_context())
+        writer.write(await reader.readline())
+        await writer.drain()
+        writer.close()
+
+    async def main() -> None:
+        async with await motet.start_server(serve, "127.0.0.1", 0) as server:
+            reader, writer = await motet.open_connection(*server.sockets[0].getsockname())
+            await writer.start_tls(client_context(), server_hostname="localhost")
+            writer.write(b"ping\n")
+            assert await reader.read() == b"ping\n"
+            writer.close()
+
+    motet.run(asyncio.wait_for(main(), 60))

@@ -680,11 +680,11 @@ def test_a_long_chain_of_tasks_is_cancelled_from_its_end() -> None:
     motet.run(main(), task_factory=motet.task_factory)
 
 
-def test_a_context_that_is_none_is_refused_at_the_call() -> None:
+def test_a_context_of_another_kind_is_refused_at_the_call() -> None:
     async def main() -> None:
-        future = asyncio.get_running_loop().create_future()
+        coroutine = asyncio.sleep(0)
         with pytest.raises(TypeError, match="context must be"):
-            future.add_done_callback(print, context=object())  # type: ignore[arg-type]
-        future.cancel()
+            motet.Task(coroutine, context=5)  # type: ignore[arg-type]
+        coroutine.close()
 
     motet.run(main(), task_factory=motet.task_factory)

@@ -9,6 +9,7 @@ OpenSSL cannot be reached, or not for one connection (a context that makes objec
 import asyncio
 import os
 import ssl
+import sys
 from asyncio import constants, sslproto
 from collections.abc import Callable
 from typing import Any
@@ -109,6 +110,10 @@ class TlsMethods(LoopBase):
                     transport.close()
                     raise
                 return layer
+        reader = getattr(protocol, "_stream_reader", None)
+        if server_side and sys.version_info >= (3, 14) and isinstance(reader, _motet.ReaderCore):
+            # asyncio copies from there what was read ahead, within the call, and means to have taken it.
+            self.call_soon(reader._take_buffer)
         return await super().start_tls(
             transport,
             protocol,
@@ -215,6 +220,8 @@ def _take_read_ahead(protocol: asyncio.BaseProtocol) -> bytes:
     reader = getattr(protocol, "_stream_reader", None)
     if not isinstance(protocol, asyncio.StreamReaderProtocol) or reader is None:
         return b""
+    if isinstance(reader, _motet.ReaderCore):
+        return reader._take_buffer()
     received = bytes(reader._buffer)
     reader._buffer.clear()
     return received

@@ -143,10 +143,7 @@ fn add_done_callback(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResu
         context = Some(value).filter(|value| !value.is_none());
     }
     let context = match context {
-        Some(context) => {
-            context::check(&context)?;
-            context.to_owned()
-        }
+        Some(context) => context.to_owned(),
         None => context::copy_current(py)?.into_bound(py),
     };
     let mut waiter = Some(Waiter::Callback(callback.to_owned().unbind(), context.clone().unbind()));

@@ -224,6 +224,16 @@ impl ReaderCore {
         PyByteArray::new(py, &copy)
     }
 
+    /// Takes what waits to be read: it was meant for another layer.
+    fn _take_buffer<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        let taken = self.state.with(py, |state| {
+            let taken = state.inflow.bytes().to_vec();
+            state.inflow.discard();
+            taken
+        });
+        PyBytes::new(py, &taken)
+    }
+
     #[getter]
     fn _eof(&self, py: Python<'_>) -> bool {
         self.state.with(py, |state| state.inflow.has_ended())

@@ -68,6 +68,11 @@ impl<P: AsRef<[u8]>> Inflow<P> {
         self.store.bytes()
     }
 
+    /// Drops what waits to be read: it was meant for another layer.
+    pub fn discard(&mut self) {
+        self.store.skip(self.store.bytes().len());
+    }
+
     /// Whether the stream has ended; what has arrived before can still be read.
     pub fn has_ended(&self) -> bool {
         self.ended
