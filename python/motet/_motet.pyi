@@ -6,6 +6,7 @@
 import asyncio
 import socket
 import ssl
+import sys
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from contextvars import Context
 from traceback import StackSummary
@@ -189,6 +190,8 @@ class Task(asyncio.Task[_T]):
         context: Context | None = None,
         eager_start: bool = False,
     ) -> None: ...
+    if sys.version_info < (3, 12):
+        def get_context(self) -> Context: ...
 
 def task_factory(
     loop: asyncio.AbstractEventLoop,
