@@ -410,6 +410,64 @@ def test_nothing_is_left_of_a_closed_connection(
     assert [reference() for reference in left] == [None] * 6
 
 
+# The head of a record that is too long.
+TOO_LONG = b"\x17\x03\x03\xff\xff"
+
+
+def _in_memory() -> tuple[ssl.SSLObject, ssl.SSLObject, ssl.MemoryBIO]:
+    """A client and its server after their handshake, and what the server reads from."""
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = client_context().wrap_bio(to_client, to_server, server_hostname="localhost")
+    server = server_context().wrap_bio(to_server, to_client, server_side=True)
+    for tls in (client, server, client, server):
+        with suppress(ssl.SSLWantReadError):
+            tls.do_handshake()
+    with pytest.raises(ssl.SSLWantReadError):
+        client.read(1)
+    return client, server, to_server
+
+
+def _leave_an_error() -> None:
+    """In this thread's queue of OpenSSL's: `unwrap()` succeeds on a fatal alert."""
+    client, server, to_server = _in_memory()
+    to_server.write(TOO_LONG)
+    with pytest.raises(ssl.SSLError):
+        server.read(1)
+    client.unwrap()
+
+
+@pytest.mark.parametrize("make_tls_loop", ["native"], indirect=True)
+def test_errors_of_other_connections_are_not_its_own(make_tls_loop: MakeLoop) -> None:
+    async def main() -> None:
+        async with pair() as (there, here):
+            _leave_an_error()
+            here.transport.write(b"data")
+            await there.received(4)
+            _leave_an_error()
+            here.transport.close()
+            assert (await here.lost, await there.lost) == (None, None)
+
+    run(make_tls_loop, main)
+
+
+@pytest.mark.parametrize("make_tls_loop", ["native"], indirect=True)
+def test_an_alert_at_the_end_leaves_no_error_to_others(make_tls_loop: MakeLoop) -> None:
+    other, _server, _to_server = _in_memory()
+
+    async def main() -> None:
+        async with in_hand() as (here, peer):
+            here.transport.close()
+            peer.incoming.write(TOO_LONG)
+            with pytest.raises(ssl.SSLError):
+                await peer.read(1)
+            await peer.send()
+            await here.lost
+            with pytest.raises(ssl.SSLWantReadError):
+                other.read(1)
+
+    run(make_tls_loop, main)
+
+
 def test_an_object_outlives_its_connection(make_tls_loop: MakeLoop) -> None:
     async def main() -> None:
         async with pair() as (there, here):

@@ -12,6 +12,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 _Result = TypeVar("_Result")
@@ -29,6 +30,15 @@ class Gone(Exception):
 def record(kind: int, content: bytes, length: int | None = None) -> bytes:
     """A record without encryption; `length` is the one that it claims to have."""
     return struct.pack(">BHH", kind, 0x0303, len(content) if length is None else length) + content
+
+
+def forget_openssl_errors() -> None:
+    """Empties this thread's queue of errors, as each exception of `ssl` does.
+
+    `unwrap()` takes a fatal alert for the peer's end, and leaves the alert's error for the thread's next call on any connection.
+    """
+    with suppress(ssl.SSLError):
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=b"no certificate")
 
 
 class Adversary:
@@ -61,6 +71,7 @@ class Adversary:
     async def end(self) -> None:
         """Says that nothing follows, and hears the same."""
         await self.drive(self.tls.unwrap)
+        forget_openssl_errors()
 
     async def drive(self, step: Callable[[], _Result]) -> _Result:
         """Carries out a step of TLS, with the input and output that it needs."""

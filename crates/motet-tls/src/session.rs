@@ -189,8 +189,9 @@ impl Session {
         unsafe { (self.library.functions.error_of)(self.ssl.as_ptr(), result) }
     }
 
-    /// An error that somebody else has left in the thread's queue would be taken for one of the next call.
-    fn forget_errors(&self) {
+    /// Empties the thread's queue of errors: one that an earlier call has left, on any connection, would be taken for one of the
+    /// next call. [`Session::read`] and [`Session::write`] do so themselves.
+    pub fn forget_errors(&self) {
         let functions = &self.library.functions;
         // SAFETY: both take nothing and touch what is the thread's own.
         unsafe {

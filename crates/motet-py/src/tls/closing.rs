@@ -75,7 +75,12 @@ pub fn drive(transport: &Bound<'_, PyAny>) -> PyResult<()> {
     let this = body(transport.as_borrowed());
     let Some(lower) = this.lower(py) else { return Ok(()) };
     if !this.with(|layer| layer.end_of_input) {
-        match this.ssl_object.call_method0(py, intern!(py, "unwrap")) {
+        let forget_errors = || this.with(|layer| layer.session.forget_errors());
+        forget_errors();
+        let unwrapped = this.ssl_object.call_method0(py, intern!(py, "unwrap"));
+        // A fatal alert of the peer's counts as its end there; its error stays in the queue.
+        forget_errors();
+        match unwrapped {
             Ok(_) => {}
             Err(error) if call::ends_the_run(py, &error) => {
                 later(transport, Step::Resume)?;
