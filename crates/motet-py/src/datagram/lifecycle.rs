@@ -5,11 +5,11 @@ use super::{DatagramTransport, Inner, Peer, Step, TYPE, apply, body};
 use crate::errors::{closed_descriptor, os_error};
 use crate::event_loop::{Loop, Owner};
 use crate::task::Task;
-use crate::transport::{extra_info, lifecycle as shared};
+use crate::transport::{common, extra_info};
 use crate::{call, context, operation};
 use motet_reactor::Endpoint;
 use motet_reactor::sys::Interest;
-use pyo3::exceptions::{PyResourceWarning, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use pyo3::{Borrowed, intern};
@@ -83,12 +83,7 @@ pub fn made(
     if let Err(error) = start_reading(this, transport)? {
         fail(transport, os_error(error))?;
     }
-    if let Some(waiter) = waiter {
-        let waiter = waiter.bind(py);
-        if !call::method(waiter, intern!(py, "done"))?.is_truthy()? {
-            call::method_with(waiter, intern!(py, "set_result"), &py.None().into_bound(py))?;
-        }
-    }
+    common::resolve(py, waiter, None)?;
     // What ends the run ends it here; the transport goes on when the loop runs next.
     told
 }
@@ -134,7 +129,7 @@ pub fn tell_error(transport: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
 pub fn report(transport: &Bound<'_, PyAny>, error: PyErr, message: &str) -> PyResult<()> {
     let this = body(transport.as_borrowed());
     let py = transport.py();
-    shared::report_to(this.event_loop.bind(py), transport, this.protocol(py), error, message)
+    common::report(this.event_loop.bind(py), transport, this.protocol(py), error, message)
 }
 
 /// The socket is gone: ends the transport with the system's error, which the protocol hears of by `connection_lost`.
@@ -208,14 +203,7 @@ pub fn warn_unclosed(this: Borrowed<'_, '_, PyAny>) {
     if transport.inner.try_borrow().map_or(true, |inner| inner.socket.is_none()) {
         return;
     }
-    let warn = || -> PyResult<()> {
-        let text = format!("unclosed transport {}", this.repr()?);
-        let keywords = PyDict::new(py);
-        keywords.set_item("source", this)?;
-        let category = py.get_type::<PyResourceWarning>();
-        shared::warnings_warn(py)?.call((text, category), Some(&keywords)).map(drop)
-    };
-    let warned = warn();
+    let warned = common::warn_unclosed(this);
     let closed = close_socket(transport, py);
     if let Err(error) = warned.and(closed) {
         error.write_unraisable(py, Some(&this));

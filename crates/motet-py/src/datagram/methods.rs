@@ -2,12 +2,13 @@
 
 use super::{DatagramTransport, Peer, TYPE, address, apply, body, input_output, lifecycle};
 use crate::errors::os_error;
-use crate::event_loop::{State, wrong_thread};
+use crate::event_loop::State;
 use crate::heap_type::HeapType;
 use crate::method::{Arguments, fast_method};
 use crate::thread_bound::Claim;
-use crate::transport::methods::{
-    DROPPED_WRITES_BEFORE_WARNING, bind, exact_bytes, getter, none, property, warn_dropped, water_marks,
+use crate::transport::common::{
+    self, DEFAULT_HIGH_WATER, DROPPED_WRITES_BEFORE_WARNING, This, bind, claim, exact_bytes, found_or,
+    getter, none, property, warn_dropped, water_marks,
 };
 use motet_reactor::endpoint::Admission;
 use motet_reactor::stream::Actions;
@@ -18,12 +19,10 @@ use pyo3::types::{PyBytes, PyType};
 use pyo3::{Borrowed, IntoPyObjectExt};
 use std::io;
 
-type This<'a, 'py> = Borrowed<'a, 'py, PyAny>;
-
 /// The class, made on first use.
 pub fn transport_type(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     let class = TYPE.get_or_try_init(py, || {
-        crate::transport::lifecycle::warnings_warn(py)?;
+        common::warnings_warn(py)?;
         let asyncio = py.import("asyncio.transports")?;
         // asyncio's own datagram transport is an instance of both, and programs ask for either.
         let bases = [asyncio.getattr("Transport")?, asyncio.getattr("DatagramTransport")?];
@@ -74,10 +73,7 @@ getter!(protocol, |this: This<'_, '_>| {
 #[inline]
 fn claimed<'a>(this: This<'a, '_>, what: &str) -> PyResult<(&'a DatagramTransport, Claim<'a, State>)> {
     let transport = body(this);
-    match transport.event_loop.get().state.claim() {
-        Ok(claim) => Ok((transport, claim)),
-        Err(_) => Err(wrong_thread(what)),
-    }
+    Ok((transport, claim(&transport.event_loop, what)?))
 }
 
 fn send_to(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
@@ -104,7 +100,7 @@ fn send_to(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAn
         Admission::Enqueue => enqueue(this, transport, data, address)?,
         Admission::Refuse(earlier) => {
             if earlier >= DROPPED_WRITES_BEFORE_WARNING {
-                warn_dropped(this.py())?;
+                warn_dropped(this.py(), "socket.send() raised exception.")?;
             }
         }
     }
@@ -265,11 +261,7 @@ fn get_extra_info(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<
         Some(extra) => extra.get_item(name)?,
         None => None,
     };
-    Ok(match (found, default) {
-        (Some(found), _) => found.unbind(),
-        (None, Some(default)) => default.to_owned().unbind(),
-        (None, None) => py.None(),
-    })
+    Ok(found_or(py, found, default))
 }
 
 fn get_write_buffer_size(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
@@ -283,7 +275,7 @@ fn get_write_buffer_limits(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult
 }
 
 fn set_write_buffer_limits(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
-    let (low, high) = water_marks(&arguments)?;
+    let (low, high) = water_marks("set_write_buffer_limits", &arguments, DEFAULT_HIGH_WATER)?;
     let (transport, _claim) = claimed(this, "transport.set_write_buffer_limits()")?;
     let actions = transport.with(|inner| inner.endpoint.set_limits(low, high));
     apply(&this, actions)?;

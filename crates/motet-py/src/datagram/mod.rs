@@ -20,6 +20,7 @@ pub use methods::transport_type;
 
 use crate::event_loop::Loop;
 use crate::heap_type::{Body, HeapType};
+use crate::transport::common;
 use address::Family;
 use motet_reactor::stream::Actions;
 use motet_reactor::sys::datagram::Address;
@@ -149,7 +150,7 @@ impl DatagramTransport {
 impl Body for DatagramTransport {
     fn traverse(&self, visit: &mut dyn FnMut(*mut ffi::PyObject) -> c_int) -> c_int {
         let Ok(inner) = self.inner.try_borrow() else { return 0 };
-        let mut referents = [
+        let referents = [
             Some(self.event_loop.as_ptr()),
             inner.remote.as_ref().map(Py::as_ptr),
             inner.socket.as_ref().map(Py::as_ptr),
@@ -157,10 +158,8 @@ impl Body for DatagramTransport {
             inner.context.as_ref().map(Py::as_ptr),
             inner.extra.as_ref().map(Py::as_ptr),
             inner.error.as_ref().map(Py::as_ptr),
-        ]
-        .into_iter()
-        .flatten();
-        referents.find_map(|referent| Some(visit(referent)).filter(|result| *result != 0)).unwrap_or(0)
+        ];
+        common::visit_all(referents, visit)
     }
 
     fn clear(&self, _py: Python<'_>) {

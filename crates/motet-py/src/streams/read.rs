@@ -5,7 +5,7 @@ use super::wait::{self, Arrival, Method, Step, Target, Wait};
 use super::{imported, wait_type};
 use crate::call;
 use crate::method::{Arguments, Storage, attach_method, fast_method};
-use crate::transport::exact_bytes;
+use crate::transport::common::exact_bytes;
 use motet_reactor::inflow::{Attempt, NoSeparator, Search, Want};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;

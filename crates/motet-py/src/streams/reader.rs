@@ -5,7 +5,7 @@ use super::wait::{self, Method, Wake};
 use super::{not_begun, read, wait_type};
 use crate::call;
 use crate::exclusive::Exclusive;
-use crate::transport::exact_bytes;
+use crate::transport::common::exact_bytes;
 use motet_reactor::inflow::{Inflow, Search, Want};
 use pyo3::exceptions::{PyAssertionError, PyNotImplementedError};
 use pyo3::prelude::*;

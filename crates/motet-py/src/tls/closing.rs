@@ -3,11 +3,10 @@
 use super::{Phase, Step, Tls, body, fail, handshake, reading};
 use crate::call;
 use crate::task::Task;
-use crate::transport::{self, Deferred};
+use crate::transport::{self, Deferred, common};
 use motet_reactor::clock::{Clock, MonotonicClock};
-use pyo3::exceptions::{PyResourceWarning, PyTimeoutError};
+use pyo3::exceptions::PyTimeoutError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 use pyo3::{Borrowed, intern};
 
 /// Ends the connection in good order; one that has not become one yet, at once.
@@ -147,15 +146,7 @@ pub fn warn_unclosed(this: Borrowed<'_, '_, PyAny>) {
     if body(this).layer.try_borrow().map_or(true, |layer| layer.closing || layer.phase == Phase::Waiting) {
         return;
     }
-    let warn = || -> PyResult<()> {
-        let text = format!("unclosed transport {}", this.repr()?);
-        let keywords = PyDict::new(py);
-        keywords.set_item("source", this)?;
-        transport::warnings_warn(py)?
-            .call((text, py.get_type::<PyResourceWarning>()), Some(&keywords))
-            .map(drop)
-    };
-    if let Err(error) = warn() {
+    if let Err(error) = common::warn_unclosed(this) {
         error.write_unraisable(py, Some(&this));
     }
 }

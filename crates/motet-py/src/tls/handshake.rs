@@ -1,6 +1,7 @@
 //! The handshake, driven by the `ssl.SSLObject` itself.
 
 use super::{Phase, Step, Tls, Told, body, closing, fail, reading};
+use crate::transport::common;
 use crate::{call, transport};
 use pyo3::exceptions::PyConnectionAbortedError;
 use pyo3::intern;
@@ -131,16 +132,7 @@ pub fn timed_out(transport: &Bound<'_, PyAny>) -> PyResult<()> {
 
 /// Ends the wait of whoever waits for the handshake.
 pub fn wake(this: &Tls, py: Python<'_>, error: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-    let Some(waiter) = this.with(|layer| layer.waiter.take()) else { return Ok(()) };
-    let waiter = waiter.bind(py);
-    if waiter.call_method0(intern!(py, "done"))?.is_truthy()? {
-        return Ok(());
-    }
-    match error {
-        Some(error) => call::method_with(waiter, intern!(py, "set_exception"), error)?,
-        None => call::method_with(waiter, intern!(py, "set_result"), &py.None().into_bound(py))?,
-    };
-    Ok(())
+    common::resolve(py, this.with(|layer| layer.waiter.take()), error)
 }
 
 /// In debug mode, tells asyncio's logger.

@@ -1,26 +1,25 @@
 //! What the program calls on a TLS transport.
 
 use super::{DEFAULT_LIMITS, Limits, Phase, Step, TYPE, Tls, body, closing, extra_info, writing};
-use crate::event_loop::{State, wrong_thread};
+use crate::event_loop::State;
 use crate::heap_type::HeapType;
 use crate::method::{Arguments, Storage, fast_method};
 use crate::thread_bound::Claim;
-use crate::transport::{self, Delivery, bind, exact_bytes, getter, property};
-use pyo3::exceptions::{PyNotImplementedError, PyTypeError, PyValueError};
+use crate::transport::common::{
+    self, DROPPED_WRITES_BEFORE_WARNING, This, bind, claim, exact_bytes, getter, none, property,
+    warn_dropped, water_marks,
+};
+use crate::transport::{self, Delivery};
+use pyo3::exceptions::{PyNotImplementedError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyType;
 use pyo3::{Borrowed, IntoPyObjectExt, intern};
 
-type This<'a, 'py> = Borrowed<'a, 'py, PyAny>;
-
-/// Writes dropped after a connection was lost before asyncio, and so motet, logs it.
-const DROPPED_WRITES_BEFORE_WARNING: u32 = 5;
-
 /// The class, made on first use.
 pub fn tls_type(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     let class = TYPE.get_or_try_init(py, || {
-        transport::warnings_warn(py)?;
+        common::warnings_warn(py)?;
         let base = py.import("asyncio.transports")?.getattr("Transport")?.cast_into::<PyType>()?;
         let methods = vec![
             fast_method!(c"write", write, c"write($self, /, data)\n--\n\nSends bytes, together with what else is written in this round."),
@@ -78,14 +77,7 @@ getter!(sendfile_compatible, |this: This<'_, '_>| {
 #[inline]
 fn claimed<'a>(this: This<'a, '_>, what: &str) -> PyResult<(&'a Tls, Claim<'a, State>)> {
     let tls = body(this);
-    match tls.event_loop.get().state.claim() {
-        Ok(claim) => Ok((tls, claim)),
-        Err(_) => Err(wrong_thread(what)),
-    }
-}
-
-fn none(this: This<'_, '_>) -> PyResult<Py<PyAny>> {
-    Ok(this.py().None())
+    Ok((tls, claim(&tls.event_loop, what)?))
 }
 
 /// As `exact_bytes`, with asyncio's words for anything else.
@@ -136,9 +128,7 @@ fn write_all(
     match dropped {
         None => writing::write(&this, pieces)?,
         Some(earlier) if earlier >= DROPPED_WRITES_BEFORE_WARNING => {
-            let py = this.py();
-            let logger = py.import(intern!(py, "asyncio.log"))?.getattr(intern!(py, "logger"))?;
-            logger.call_method1(intern!(py, "warning"), ("SSL connection is closed",))?;
+            warn_dropped(this.py(), "SSL connection is closed")?;
         }
         Some(_) => {}
     }
@@ -275,7 +265,7 @@ fn get_write_buffer_limits(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult
 }
 
 fn set_write_buffer_limits(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
-    let limits = limits("set_write_buffer_limits", &arguments, DEFAULT_LIMITS.write.1)?;
+    let limits = water_marks("set_write_buffer_limits", &arguments, DEFAULT_LIMITS.write.1)?;
     let (tls, _claim) = claimed(this, "transport.set_write_buffer_limits()")?;
     tls.with(|layer| layer.limits = Some(Box::new(Limits { write: limits, ..layer.limits() })));
     writing::check_limits(&this)?;
@@ -293,25 +283,10 @@ fn get_read_buffer_limits(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<
 }
 
 fn set_read_buffer_limits(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
-    let limits = limits("set_read_buffer_limits", &arguments, DEFAULT_LIMITS.read.1)?;
+    let limits = water_marks("set_read_buffer_limits", &arguments, DEFAULT_LIMITS.read.1)?;
     let (tls, _claim) = claimed(this, "transport.set_read_buffer_limits()")?;
     tls.with(|layer| layer.limits = Some(Box::new(Limits { read: limits, ..layer.limits() })));
     none(this)
-}
-
-/// Water marks, low and high, from arguments of which one decides the other.
-fn limits(function: &str, arguments: &Arguments<'_, '_>, default: usize) -> PyResult<(usize, usize)> {
-    let [high, low] = bind(function, ["high", "low"], arguments)?;
-    let number = |value: Option<Borrowed<'_, '_, PyAny>>| {
-        value.filter(|value| !value.is_none()).map(|value| value.extract::<i64>()).transpose()
-    };
-    let (high, low) = (number(high)?, number(low)?);
-    let high = high.unwrap_or_else(|| low.map_or(default as i64, |low| low.saturating_mul(4)));
-    let low = low.unwrap_or(high / 4);
-    if !(0 <= low && low <= high) {
-        return Err(PyValueError::new_err(format!("high ({high}) must be >= low ({low}) must be >= 0")));
-    }
-    Ok((low as usize, high as usize))
 }
 
 /// What `repr(transport)` returns.

@@ -28,7 +28,7 @@ pub use methods::tls_type;
 
 use crate::event_loop::Loop;
 use crate::heap_type::{Body, HeapType};
-use crate::transport::Delivery;
+use crate::transport::{Delivery, common};
 use crate::{call, transport};
 use motet_reactor::TimerKey;
 use motet_reactor::stream::WriteQueue;
@@ -38,7 +38,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
-use pyo3::{Borrowed, ffi, intern};
+use pyo3::{Borrowed, ffi};
 use std::cell::RefCell;
 use std::ffi::c_int;
 
@@ -245,17 +245,9 @@ pub fn create<'py>(
 
 /// Hands an exception to the loop's exception handler; what must end the run comes back.
 fn report(transport: &Bound<'_, PyAny>, error: PyErr, message: &str) -> PyResult<()> {
-    let py = transport.py();
-    if call::ends_the_run(py, &error) {
-        return Err(error);
-    }
     let this = body(transport.as_borrowed());
-    let details = PyDict::new(py);
-    details.set_item("message", message)?;
-    details.set_item("exception", error.into_value(py))?;
-    details.set_item("transport", transport)?;
-    details.set_item("protocol", this.protocol(py))?;
-    this.event_loop.bind(py).call_method1(intern!(py, "call_exception_handler"), (details,)).map(drop)
+    let py = transport.py();
+    common::report(this.event_loop.bind(py), transport, this.protocol(py), error, message)
 }
 
 /// Ends the connection at once with an error, which the protocol hears of by `connection_lost`. The system's errors, and TLS's own,
@@ -283,7 +275,7 @@ fn tell_protocol(transport: &Bound<'_, PyAny>, method: &Bound<'_, pyo3::types::P
 impl Body for Tls {
     fn traverse(&self, visit: &mut dyn FnMut(*mut ffi::PyObject) -> c_int) -> c_int {
         let Ok(layer) = self.layer.try_borrow() else { return 0 };
-        let mut referents = [
+        let referents = [
             Some(self.event_loop.as_ptr()),
             Some(self.ssl_object.as_ptr()),
             Some(self.ssl_socket.as_ptr()),
@@ -292,10 +284,8 @@ impl Body for Tls {
             layer.lower.as_ref().map(Py::as_ptr),
             layer.waiter.as_ref().map(Py::as_ptr),
             layer.extra.as_ref().map(Py::as_ptr),
-        ]
-        .into_iter()
-        .flatten();
-        referents.find_map(|referent| Some(visit(referent)).filter(|result| *result != 0)).unwrap_or(0)
+        ];
+        common::visit_all(referents, visit)
     }
 
     fn clear(&self, _py: Python<'_>) {

@@ -1,16 +1,15 @@
 //! How a transport begins and ends, and what happens when something fails.
 
 use super::delivery::Delivery;
-use super::{Connection, Deferred, Socket, TYPE, Transport, apply, body};
+use super::{Connection, Deferred, Socket, TYPE, Transport, apply, body, common};
 use crate::errors::os_error;
 use crate::event_loop::{Loop, Owner};
 use crate::task::Task;
 use crate::{call, context, operation, tls};
 use motet_reactor::Stream;
 use motet_reactor::sys::{Interest, socket};
-use pyo3::exceptions::{PyOSError, PyResourceWarning};
+use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString};
 use pyo3::{Borrowed, intern};
 use std::cell::RefCell;
@@ -139,12 +138,7 @@ pub fn begin(this: &Transport, transport: &Bound<'_, PyAny>, waiter: Option<Py<P
     if let Err(error) = start_reading(this, transport)? {
         fail(transport, os_error(error), "Fatal error: the socket cannot be polled")?;
     }
-    if let Some(waiter) = waiter {
-        let waiter = waiter.bind(py);
-        if !waiter.call_method0(intern!(py, "done"))?.is_truthy()? {
-            call::method_with(waiter, intern!(py, "set_result"), &py.None().into_bound(py))?;
-        }
-    }
+    common::resolve(py, waiter, None)?;
     // What ends the run ends it here; the connection goes on when the loop runs next.
     told
 }
@@ -184,27 +178,7 @@ pub fn tell_protocol(transport: &Bound<'_, PyAny>, method: &Bound<'_, PyString>)
 pub fn report(transport: &Bound<'_, PyAny>, error: PyErr, message: &str) -> PyResult<()> {
     let this = body(transport.as_borrowed());
     let py = transport.py();
-    report_to(this.event_loop.bind(py), transport, this.protocol(py), error, message)
-}
-
-/// As [`report`], for a transport of whatever class.
-pub fn report_to(
-    event_loop: &Bound<'_, Loop>,
-    transport: &Bound<'_, PyAny>,
-    protocol: Option<Bound<'_, PyAny>>,
-    error: PyErr,
-    message: &str,
-) -> PyResult<()> {
-    let py = transport.py();
-    if call::ends_the_run(py, &error) {
-        return Err(error);
-    }
-    let details = PyDict::new(py);
-    details.set_item("message", message)?;
-    details.set_item("exception", error.into_value(py))?;
-    details.set_item("transport", transport)?;
-    details.set_item("protocol", protocol)?;
-    event_loop.call_method1(intern!(py, "call_exception_handler"), (details,)).map(drop)
+    common::report(this.event_loop.bind(py), transport, this.protocol(py), error, message)
 }
 
 /// A method of the protocol has raised where the stream cannot go on without it: reports it and ends the connection.
@@ -337,13 +311,6 @@ pub fn loop_closed(transport: &Bound<'_, PyAny>) {
     body(transport.as_borrowed()).with(|connection| connection.token = None);
 }
 
-/// `warnings.warn`, looked up when the class is made: at the interpreter's exit nothing can be imported any more.
-pub fn warnings_warn(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    static WARN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    WARN.get_or_try_init(py, || Ok(py.import("warnings")?.getattr("warn")?.unbind()))
-        .map(|warn| warn.bind(py))
-}
-
 /// A transport is dropped that nobody has closed.
 pub fn warn_unclosed(this: Borrowed<'_, '_, PyAny>) {
     let py = this.py();
@@ -355,13 +322,7 @@ pub fn warn_unclosed(this: Borrowed<'_, '_, PyAny>) {
     {
         return;
     }
-    let warn = || -> PyResult<()> {
-        let text = format!("unclosed transport {}", this.repr()?);
-        let keywords = PyDict::new(py);
-        keywords.set_item("source", this)?;
-        warnings_warn(py)?.call((text, py.get_type::<PyResourceWarning>()), Some(&keywords)).map(drop)
-    };
-    let warned = warn();
+    let warned = common::warn_unclosed(this);
     let closed = close_socket(transport, py);
     if let Err(error) = warned.and(closed) {
         error.write_unraisable(py, Some(&this));

@@ -1,30 +1,29 @@
 //! What the program calls on a transport.
 
+use super::common::{
+    self, DEFAULT_HIGH_WATER, DROPPED_WRITES_BEFORE_WARNING, This, bind, claim, exact_bytes, found_or,
+    getter, none, property, warn_dropped, water_marks,
+};
 use super::delivery::Delivery;
 use super::{Connection, Piece, TYPE, Transport, apply, body, extra_info, input_output, lifecycle, sendfile};
 use crate::errors::{closed_descriptor, os_error};
-use crate::event_loop::{State, wrong_thread};
+use crate::event_loop::State;
 use crate::heap_type::HeapType;
 use crate::method::{Arguments, Storage, fast_method};
 use crate::thread_bound::Claim;
 use motet_reactor::stream::{Admission, WriteAfterEof};
 use motet_reactor::sys::socket;
-use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::IntoPyObjectExt;
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyType};
-use pyo3::{Borrowed, IntoPyObjectExt, ffi, intern};
+use pyo3::types::PyType;
 use std::io;
-
-pub type This<'a, 'py> = Borrowed<'a, 'py, PyAny>;
-
-/// Writes dropped after a connection was lost before asyncio, and so motet, logs it.
-pub const DROPPED_WRITES_BEFORE_WARNING: u32 = 5;
 
 /// The class, made on first use.
 pub fn transport_type(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     let class = TYPE.get_or_try_init(py, || {
-        lifecycle::warnings_warn(py)?;
+        common::warnings_warn(py)?;
         let base = py.import("asyncio.transports")?.getattr("Transport")?;
         let methods = vec![
             fast_method!(c"write", write, c"write($self, /, data)\n--\n\nSends bytes; what does not fit is queued."),
@@ -69,24 +68,12 @@ pub fn transport_type(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     Ok(class.class(py).clone())
 }
 
-/// A property that cannot be set; it hides the slot of the base class.
-pub fn property(name: &'static std::ffi::CStr, get: ffi::getter) -> ffi::PyGetSetDef {
-    ffi::PyGetSetDef { name: name.as_ptr(), get: Some(get), ..Default::default() }
+/// The Rust part, with the loop claimed for the call.
+#[inline]
+pub fn claimed<'a>(this: This<'a, '_>, what: &str) -> PyResult<(&'a Transport, Claim<'a, State>)> {
+    let transport = body(this);
+    Ok((transport, claim(&transport.event_loop, what)?))
 }
-
-macro_rules! getter {
-    ($name:ident, $value:expr) => {
-        unsafe extern "C" fn $name(
-            this: *mut pyo3::ffi::PyObject,
-            _: *mut std::ffi::c_void,
-        ) -> *mut pyo3::ffi::PyObject {
-            // SAFETY: the interpreter calls the getter with an object of the class.
-            unsafe { crate::method::enter(this, |this| $value(this)) }
-        }
-    };
-}
-
-pub(crate) use getter;
 
 getter!(extra, |this: This<'_, '_>| {
     let (transport, _claim) = claimed(this, "transport._extra")?;
@@ -98,40 +85,6 @@ getter!(protocol, |this: This<'_, '_>| {
     transport.protocol(this.py()).into_py_any(this.py())
 });
 getter!(start_tls_compatible, |this: This<'_, '_>| true.into_py_any(this.py()));
-
-/// The Rust part, with the loop claimed for the call.
-#[inline]
-pub fn claimed<'a>(this: This<'a, '_>, what: &str) -> PyResult<(&'a Transport, Claim<'a, State>)> {
-    let transport = body(this);
-    match transport.event_loop.get().state.claim() {
-        Ok(claim) => Ok((transport, claim)),
-        Err(_) => Err(wrong_thread(what)),
-    }
-}
-
-pub fn none(this: This<'_, '_>) -> PyResult<Py<PyAny>> {
-    Ok(this.py().None())
-}
-
-/// Exact bytes of a bytes-like object: itself, or a copy of what the program may change later.
-pub fn exact_bytes<'py>(data: Borrowed<'_, 'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
-    if let Ok(bytes) = data.cast_exact::<PyBytes>() {
-        return Ok(bytes.to_owned());
-    }
-    if data.is_instance_of::<PyByteArray>()
-        || data.is_instance_of::<PyMemoryView>()
-        || data.is_instance_of::<PyBytes>()
-    {
-        // SAFETY: a valid reference; the result is a new reference or null with an exception set.
-        let bytes =
-            unsafe { Bound::from_owned_ptr_or_err(data.py(), ffi::PyBytes_FromObject(data.as_ptr()))? };
-        return Ok(bytes.cast_into::<PyBytes>()?);
-    }
-    Err(PyTypeError::new_err(format!(
-        "data argument must be a bytes-like object, not '{}'",
-        data.get_type().name()?
-    )))
-}
 
 /// `transport.write(data)`.
 pub fn write(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
@@ -237,7 +190,7 @@ fn send_or_queue(
     match admission {
         Admission::Nothing => {}
         Admission::Refuse(earlier) if earlier < DROPPED_WRITES_BEFORE_WARNING => {}
-        Admission::Refuse(_) => warn_dropped(this.py())?,
+        Admission::Refuse(_) => warn_dropped(this.py(), "socket.send() raised exception.")?,
         Admission::Send | Admission::SendQueue => {
             transport.with(|connection| connection.stream.enqueue_all(pieces));
             input_output::send_queue(transport, &this)?;
@@ -250,11 +203,6 @@ fn send_or_queue(
         }
     }
     none(this)
-}
-
-pub fn warn_dropped(py: Python<'_>) -> PyResult<()> {
-    let logger = py.import(intern!(py, "asyncio.log"))?.getattr(intern!(py, "logger"))?;
-    logger.call_method1(intern!(py, "warning"), ("socket.send() raised exception.",)).map(drop)
 }
 
 /// Has the loop flush the transport at the end of the round.
@@ -402,45 +350,7 @@ fn get_extra_info(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<
     let [name, default] = bind("get_extra_info", ["name", "default"], &arguments)?;
     let (transport, _claim) = claimed(this, "transport.get_extra_info()")?;
     let found = extra_info::all(transport, py)?.get_item(name)?;
-    Ok(match (found, default) {
-        (Some(found), _) => found.unbind(),
-        (None, Some(default)) => default.to_owned().unbind(),
-        (None, None) => py.None(),
-    })
-}
-
-/// The arguments of a method with two named ones.
-pub fn bind<'a, 'py>(
-    function: &str,
-    names: [&str; 2],
-    arguments: &Arguments<'a, 'py>,
-) -> PyResult<[Option<Borrowed<'a, 'py, PyAny>>; 2]> {
-    if arguments.len() > names.len() {
-        return Err(PyTypeError::new_err(format!(
-            "{function}() takes at most {} arguments, not {}",
-            names.len(),
-            arguments.len()
-        )));
-    }
-    let mut values = [None; 2];
-    for (value, argument) in values.iter_mut().zip(arguments.from(0)) {
-        *value = Some(argument);
-    }
-    for (name, argument) in arguments.keywords() {
-        let name = name.to_str()?.to_owned();
-        match names.iter().position(|known| *known == name) {
-            Some(index) if values[index].is_none() => values[index] = Some(argument),
-            Some(_) => {
-                return Err(PyTypeError::new_err(format!("{function}() got multiple values for '{name}'")));
-            }
-            None => {
-                return Err(PyTypeError::new_err(format!(
-                    "{function}() got an unexpected keyword argument '{name}'"
-                )));
-            }
-        }
-    }
-    Ok(values)
+    Ok(found_or(py, found, default))
 }
 
 fn get_write_buffer_size(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
@@ -454,27 +364,11 @@ fn get_write_buffer_limits(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult
 }
 
 fn set_write_buffer_limits(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
-    let (low, high) = water_marks(&arguments)?;
+    let (low, high) = water_marks("set_write_buffer_limits", &arguments, DEFAULT_HIGH_WATER)?;
     let (transport, _claim) = claimed(this, "transport.set_write_buffer_limits()")?;
     let actions = transport.with(|connection| connection.stream.set_limits(low, high));
     apply(&this, actions)?;
     none(this)
-}
-
-/// The arguments of `set_write_buffer_limits`: low and high.
-pub fn water_marks(arguments: &Arguments<'_, '_>) -> PyResult<(usize, usize)> {
-    let [high, low] = bind("set_write_buffer_limits", ["high", "low"], arguments)?;
-    let number = |value: Option<Borrowed<'_, '_, PyAny>>| {
-        value.filter(|value| !value.is_none()).map(|value| value.extract::<i64>()).transpose()
-    };
-    let (high, low) = (number(high)?, number(low)?);
-    // As asyncio: one mark alone decides the other.
-    let high = high.unwrap_or_else(|| low.map_or(64 * 1024, |low| low.saturating_mul(4)));
-    let low = low.unwrap_or(high / 4);
-    if !(0 <= low && low <= high) {
-        return Err(PyValueError::new_err(format!("high ({high}) must be >= low ({low}) must be >= 0")));
-    }
-    Ok((low as usize, high as usize))
 }
 
 /// What `repr(transport)` returns.

@@ -3,6 +3,7 @@
 //! What a connection may do when is decided by [`motet_reactor::Stream`]; here its actions become calls of the protocol and
 //! system calls, and the methods of the class become its events.
 //!
+//! - `common.rs`: what all classes of transports have in common.
 //! - `methods.rs`: what the program calls.
 //! - `input_output.rs`: what the loop calls: readiness, flushing, steps put off to a later round.
 //! - `delivery.rs`: how data reaches a protocol.
@@ -12,11 +13,12 @@
 //! - `extra_info.rs`: `get_extra_info`, made when asked for.
 
 mod below_tls;
+pub mod common;
 mod delivery;
 pub mod extra_info;
 mod input_output;
-pub mod lifecycle;
-pub mod methods;
+mod lifecycle;
+mod methods;
 mod sendfile;
 
 pub use below_tls::{
@@ -25,11 +27,8 @@ pub use below_tls::{
 };
 pub use delivery::{Delivery, feed_reader};
 pub use input_output::{flush, ready, run_deferred};
-pub use lifecycle::{begin_accepted, connect, loop_closed, warnings_warn};
-pub(crate) use methods::getter;
-pub use methods::{
-    bind, closes, exact_bytes, is_socket_transport, property, transport_type, write, write_lines,
-};
+pub use lifecycle::{begin_accepted, connect, loop_closed};
+pub use methods::{closes, is_socket_transport, transport_type, write, write_lines};
 
 use crate::event_loop::Loop;
 use crate::heap_type::{Body, HeapType};
@@ -190,7 +189,7 @@ impl Transport {
 impl Body for Transport {
     fn traverse(&self, visit: &mut dyn FnMut(*mut ffi::PyObject) -> c_int) -> c_int {
         let Ok(connection) = self.connection.try_borrow() else { return 0 };
-        let mut referents = [
+        let referents = [
             Some(self.event_loop.as_ptr()),
             connection.protocol.as_ref().map(Py::as_ptr),
             connection.context.as_ref().map(Py::as_ptr),
@@ -202,10 +201,8 @@ impl Body for Transport {
                 Socket::Object(socket, _) | Socket::Shared(socket, _) => Some(socket.as_ptr()),
                 _ => None,
             },
-        ]
-        .into_iter()
-        .flatten();
-        referents.find_map(|referent| Some(visit(referent)).filter(|result| *result != 0)).unwrap_or(0)
+        ];
+        common::visit_all(referents, visit)
     }
 
     fn clear(&self, _py: Python<'_>) {

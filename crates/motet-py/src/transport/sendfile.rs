@@ -1,13 +1,14 @@
 //! The transport's part in `loop.sendfile`: while it lasts the output belongs to the file, and whoever sends it waits here for room.
 
-use super::methods::{This, claimed, none};
+use super::common::{This, none, resolve};
+use super::methods::claimed;
 use super::{Transport, body};
 use crate::errors::{closed_descriptor, os_error};
 use crate::method::Arguments;
 use motet_reactor::sys::socket;
+use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::{PyConnectionError, PyRuntimeError};
 use pyo3::prelude::*;
-use pyo3::{IntoPyObjectExt, intern};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -92,29 +93,17 @@ pub fn output_ready(this: &Transport, py: Python<'_>) -> PyResult<()> {
         let ready = !stream.is_blocked() && stream.queued_bytes() == 0;
         connection.sendfile.as_mut().filter(|_| ready)?.waiter.take()
     });
-    resolve(py, waiter, Ok(()))
+    resolve(py, waiter, None)
 }
 
 /// The connection ends: whoever waits to send a file is told.
 pub fn connection_lost(transport: &Bound<'_, PyAny>) -> PyResult<()> {
     let this = body(transport.as_borrowed());
     let waiter = this.with(|connection| connection.sendfile.as_mut()?.waiter.take());
-    resolve(transport.py(), waiter, Err(closed()))
+    let py = transport.py();
+    resolve(py, waiter, Some(closed().into_value(py).bind(py).as_any()))
 }
 
 fn closed() -> PyErr {
     PyConnectionError::new_err("Connection is closed by peer")
-}
-
-fn resolve(py: Python<'_>, waiter: Option<Py<PyAny>>, result: PyResult<()>) -> PyResult<()> {
-    let Some(waiter) = waiter else { return Ok(()) };
-    let waiter = waiter.bind(py);
-    if waiter.call_method0(intern!(py, "done"))?.is_truthy()? {
-        return Ok(());
-    }
-    match result {
-        Ok(()) => waiter.call_method1(intern!(py, "set_result"), (py.None(),)),
-        Err(error) => waiter.call_method1(intern!(py, "set_exception"), (error.into_value(py),)),
-    }
-    .map(drop)
 }
