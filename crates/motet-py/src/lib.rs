@@ -23,7 +23,6 @@ mod heap_type;
 mod listener;
 mod method;
 mod native;
-mod operation;
 mod run;
 mod schedule;
 mod streams;

@@ -2,9 +2,9 @@
 
 use crate::errors::os_error;
 use crate::event_loop::{Loop, Owner};
-use crate::operation::descriptor_of;
 use crate::task::Task;
 use crate::transport;
+use crate::watched::descriptor_of;
 use crate::{call, context};
 use motet_reactor::Token;
 use motet_reactor::clock::{Clock, MonotonicClock};

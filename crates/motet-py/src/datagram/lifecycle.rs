@@ -6,7 +6,7 @@ use crate::errors::{closed_descriptor, os_error};
 use crate::event_loop::{Loop, Owner};
 use crate::task::Task;
 use crate::transport::{common, extra_info};
-use crate::{call, context, operation};
+use crate::{call, context};
 use motet_reactor::Endpoint;
 use motet_reactor::sys::Interest;
 use pyo3::exceptions::PyValueError;
@@ -29,7 +29,7 @@ pub fn begin<'py>(
     let py = event_loop.py();
     event_loop.get().require_open()?;
     event_loop.call_method1(intern!(py, "_ensure_fd_no_transport"), (socket,))?;
-    let number = operation::open_descriptor_of(socket)?;
+    let number = crate::watched::open_descriptor_of(socket)?;
     let family = socket.getattr(intern!(py, "family"))?.extract()?;
     let family = Family::of(family)
         .ok_or_else(|| PyValueError::new_err(format!("no datagram transport for address family {family}")))?;

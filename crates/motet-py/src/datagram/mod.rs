@@ -134,7 +134,7 @@ impl DatagramTransport {
         let socket =
             self.with(|inner| inner.socket.as_ref().map(|socket| (socket.bind(py).clone(), inner.number)));
         if let Some((socket, number)) = socket {
-            if crate::operation::descriptor_of(&socket)? == number {
+            if crate::watched::descriptor_of(&socket)? == number {
                 return Ok(Ok(()));
             }
             drop(self.with(|inner| inner.socket.take()));

@@ -5,7 +5,7 @@ use super::{Connection, Deferred, Socket, TYPE, Transport, apply, body, common};
 use crate::errors::os_error;
 use crate::event_loop::{Loop, Owner};
 use crate::task::Task;
-use crate::{call, context, operation, tls};
+use crate::{call, context, tls};
 use motet_reactor::Stream;
 use motet_reactor::sys::{Interest, socket};
 use pyo3::exceptions::PyOSError;
@@ -71,7 +71,7 @@ pub fn connect<'py>(
     let py = event_loop.py();
     event_loop.get().require_open()?;
     event_loop.call_method1(intern!(py, "_ensure_fd_no_transport"), (socket_object,))?;
-    let descriptor = operation::descriptor_of(socket_object)?;
+    let descriptor = crate::watched::descriptor_of(socket_object)?;
     if descriptor < 0 {
         return Err(PyOSError::new_err((rustix::io::Errno::BADF.raw_os_error(), "the socket is closed")));
     }

@@ -168,7 +168,7 @@ impl Transport {
             _ => None,
         });
         let Some((socket, number)) = shared else { return Ok(Ok(())) };
-        if crate::operation::descriptor_of(&socket)? == number {
+        if crate::watched::descriptor_of(&socket)? == number {
             return Ok(Ok(()));
         }
         let gone =

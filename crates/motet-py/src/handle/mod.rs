@@ -15,13 +15,20 @@
 //! Handles are not known to the garbage collector: a program that schedules a hundred thousand of them would have it look at each
 //! time and again. They need not be. A handle refers to something only while it is pending, and then its loop holds it; so a
 //! loop that is collected shows what its handles hold ([`Handle::traverse`]).
+//!
+//! - `payload.rs`: what a handle calls.
+//! - `timer.rs`: handles of timers.
 
-use crate::event_loop::Loop;
-use crate::{call, context};
-use motet_reactor::TimerKey;
+mod payload;
+mod timer;
+
+pub use payload::Payload;
+pub use timer::TimerHandle;
+
+use crate::context;
 use pyo3::prelude::*;
 use pyo3::type_object::PyTypeInfo;
-use pyo3::types::{PyBool, PyString, PyTuple};
+use pyo3::types::{PyString, PyTuple};
 use pyo3::{Borrowed, PyTraverseError, PyVisit, ffi, intern};
 use std::cell::UnsafeCell;
 use std::sync::OnceLock;
@@ -31,109 +38,6 @@ const PENDING: u8 = 0;
 const CANCELLED: u8 = 1;
 const DONE: u8 = 2;
 const LOOKING: u8 = 3;
-
-/// How many arguments lie in the handle itself; a call with more keeps a tuple.
-const INLINE: usize = 3;
-
-/// What a handle calls.
-#[derive(Default)]
-pub struct Payload {
-    pub callback: Option<Py<PyAny>>,
-    pub context: Option<Py<PyAny>>,
-    inline: [Option<Py<PyAny>>; INLINE],
-    more: Option<Py<PyTuple>>,
-    /// The loop of a timer, for `cancel`.
-    event_loop: Option<Py<Loop>>,
-}
-
-impl Payload {
-    /// `arguments` are those of the callback, without the callback.
-    #[inline]
-    pub fn new<'a, 'py: 'a>(
-        py: Python<'py>,
-        callback: Borrowed<'_, 'py, PyAny>,
-        arguments: impl ExactSizeIterator<Item = Borrowed<'a, 'py, PyAny>>,
-        context: Py<PyAny>,
-    ) -> PyResult<Self> {
-        let mut payload =
-            Self { callback: Some(callback.to_owned().unbind()), context: Some(context), ..Self::default() };
-        if arguments.len() <= INLINE {
-            for (place, argument) in payload.inline.iter_mut().zip(arguments) {
-                *place = Some(argument.to_owned().unbind());
-            }
-        } else {
-            payload.more = Some(PyTuple::new(py, arguments.map(|argument| argument.to_owned()))?.unbind());
-        }
-        Ok(payload)
-    }
-
-    /// For a callback with one argument.
-    #[inline]
-    pub fn of_one(callback: Py<PyAny>, argument: Py<PyAny>, context: Py<PyAny>) -> Self {
-        let inline = [Some(argument), None, None];
-        Self { callback: Some(callback), context: Some(context), inline, ..Self::default() }
-    }
-
-    /// Drops everything at once. Dropping a `Py` would ask pyo3 each time whether this thread is attached.
-    #[inline]
-    pub fn release(&mut self, py: Python<'_>) {
-        drop(self.callback.take().map(|callback| callback.into_bound(py)));
-        drop(self.context.take().map(|context| context.into_bound(py)));
-        for argument in &mut self.inline {
-            drop(argument.take().map(|argument| argument.into_bound(py)));
-        }
-        drop(self.more.take().map(|more| more.into_bound(py)));
-        drop(self.event_loop.take().map(|event_loop| event_loop.into_bound(py)));
-    }
-
-    /// Calls the callback.
-    #[inline]
-    pub fn call(&self, py: Python<'_>) -> PyResult<()> {
-        let Some(callback) = &self.callback else { return Ok(()) };
-        let callback = callback.bind(py);
-        if let Some(more) = &self.more {
-            return callback.call1(more.bind(py)).map(drop);
-        }
-        let mut arguments = [std::ptr::null_mut(); INLINE + 1];
-        let mut count = 1;
-        for argument in self.inline.iter().flatten() {
-            arguments[count] = argument.as_ptr();
-            count += 1;
-        }
-        // SAFETY: the payload owns its arguments and outlives the call.
-        unsafe { call::call_with_room(callback, &mut arguments[..count]).map(drop) }
-    }
-
-    fn clone_ref(&self, py: Python<'_>) -> Self {
-        let copy = |object: &Option<Py<PyAny>>| object.as_ref().map(|object| object.clone_ref(py));
-        Self {
-            callback: copy(&self.callback),
-            context: copy(&self.context),
-            inline: self.inline.each_ref().map(copy),
-            more: self.more.as_ref().map(|more| more.clone_ref(py)),
-            event_loop: self.event_loop.as_ref().map(|event_loop| event_loop.clone_ref(py)),
-        }
-    }
-
-    /// The arguments as a tuple, for messages.
-    pub fn arguments<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        match &self.more {
-            Some(more) => Ok(more.bind(py).clone()),
-            None => PyTuple::new(
-                py,
-                self.inline.iter().flatten().map(|argument| argument.bind(py)).collect::<Vec<_>>(),
-            ),
-        }
-    }
-
-    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.callback)?;
-        visit.call(&self.context)?;
-        self.inline.iter().try_for_each(|argument| visit.call(argument))?;
-        visit.call(&self.more)?;
-        visit.call(&self.event_loop)
-    }
-}
 
 /// A scheduled callback, as `asyncio.Handle`.
 ///
@@ -362,85 +266,6 @@ impl Handle {
 fn hide_from_collector(handle: &Bound<'_, PyAny>) {
     // SAFETY: a tracked object of a class with that header, which nobody else has seen yet.
     unsafe { ffi::PyObject_GC_UnTrack(handle.as_ptr().cast()) };
-}
-
-/// A callback scheduled for a time, as `asyncio.TimerHandle`. Ordered by that time.
-#[pyclass(frozen, extends = Handle, module = "motet._motet")]
-pub struct TimerHandle {
-    when: f64,
-    key: OnceLock<TimerKey>,
-}
-
-impl TimerHandle {
-    pub fn create(
-        py: Python<'_>,
-        event_loop: Py<Loop>,
-        when: f64,
-        payload: Payload,
-    ) -> PyResult<Bound<'_, Self>> {
-        let payload = Payload { event_loop: Some(event_loop), ..payload };
-        let timer = Self { when, key: OnceLock::new() };
-        let timer = Bound::new(py, PyClassInitializer::from(Handle::new(payload)).add_subclass(timer))?;
-        hide_from_collector(timer.as_any());
-        Ok(timer)
-    }
-
-    /// The due time in nanoseconds of the clock: the past for what is due before it began, the far future for what never is.
-    pub fn deadline(&self) -> u64 {
-        // A float's conversion saturates, and turns NaN into 0.
-        (self.when * 1e9) as u64
-    }
-
-    pub fn set_key(&self, key: TimerKey) {
-        // Set once, by the loop that schedules the timer.
-        let _ = self.key.set(key);
-    }
-}
-
-#[pymethods]
-impl TimerHandle {
-    /// Cancels the callback. It has no effect on one that has run or was cancelled.
-    fn cancel(this: &Bound<'_, Self>) {
-        let Some(mut payload) = this.as_super().get().cancel_pending() else { return };
-        if let (Some(event_loop), Some(key)) = (&payload.event_loop, this.get().key.get()) {
-            event_loop.get().cancel_timer(*key);
-        }
-        payload.release(this.py());
-    }
-
-    /// The time at which the callback is due, in seconds of `loop.time()`.
-    fn when(&self) -> f64 {
-        self.when
-    }
-
-    fn __hash__(&self) -> u64 {
-        self.when.to_bits()
-    }
-
-    fn __richcmp__(
-        this: &Bound<'_, Self>,
-        other: &Bound<'_, PyAny>,
-        operation: pyo3::pyclass::CompareOp,
-    ) -> PyResult<Py<PyAny>> {
-        use pyo3::pyclass::CompareOp;
-        let py = this.py();
-        let Ok(timer) = other.cast::<Self>() else { return Ok(py.NotImplemented()) };
-        let result = match operation {
-            // As asyncio's: equal when due at the same time and calling the same.
-            CompareOp::Eq | CompareOp::Ne => {
-                let same = this.is(timer)
-                    || (this.get().when == timer.get().when
-                        && this
-                            .getattr(intern!(py, "_callback"))?
-                            .eq(timer.getattr(intern!(py, "_callback"))?)?
-                        && this.getattr(intern!(py, "_args"))?.eq(timer.getattr(intern!(py, "_args"))?)?
-                        && this.as_super().get().is_cancelled() == timer.as_super().get().is_cancelled());
-                same == matches!(operation, CompareOp::Eq)
-            }
-            _ => operation.matches(this.get().when.total_cmp(&timer.get().when)),
-        };
-        Ok(PyBool::new(py, result).to_owned().into_any().unbind())
-    }
 }
 
 /// The context given to a scheduling method, checked, or a copy of the current one.

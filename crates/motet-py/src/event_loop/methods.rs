@@ -1,265 +1,24 @@
-//! The class `motet._motet.Loop`: what `motet.EventLoop` (Python, over `asyncio.BaseEventLoop`) is made of.
-//!
-//! The flags that asyncio's base class keeps as attributes (`_closed`, `_debug`, `_thread_id`, `_stopping`, `_task_factory`) are
-//! properties here, so that its methods and this crate read one and the same state.
+//! The methods and properties of the class.
 
-use crate::datagram;
+use super::Loop;
+use super::counters::counters;
+use super::state::{Owner, State, traverse_state};
 use crate::errors::os_error;
-use crate::files::{Files, Mailbox};
+use crate::files::Mailbox;
 use crate::handle::Handle;
-use crate::listener::Listener;
-use crate::native;
 use crate::task::Task;
-use crate::thread_bound::{ThreadBound, WrongThread};
-use crate::tls;
-use crate::transport;
-use crate::watchdog::Watched as WatchedLoop;
-use crate::watched::{self, Side, Watched};
+use crate::thread_bound::ThreadBound;
+use crate::watched::{self, Side};
+use crate::{datagram, listener, native, run, tls, transport};
+use motet_reactor::Reactor;
 use motet_reactor::clock::{Clock, MonotonicClock};
-use motet_reactor::{Reactor, TimerKey, Turn};
 use motet_sync::inbox::inbox;
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
-use std::mem::MaybeUninit;
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-/// Size of the buffer that reads land in before they become exact `bytes`: asyncio's and libuv's.
-pub const READ_BUFFER: usize = 256 * 1024;
-/// Size of the buffer for plaintext of small reads.
-const PLAINTEXT_BUFFER: usize = 64 * 1024;
-/// Handles kept for reuse by the loop's thread while the loop is idle. A busy loop keeps all that it has used in one burst.
-const SPARE_HANDLES: usize = 1024;
-/// Handles kept for reuse by other threads.
-const SHARED_SPARE_HANDLES: usize = 4096;
-
-/// Who hears of a descriptor.
-pub enum Owner {
-    /// A connection's transport.
-    Transport(Py<PyAny>),
-    /// A datagram socket's transport.
-    Datagrams(Py<PyAny>),
-    /// A server's listening socket.
-    Listener(Py<Listener>),
-    /// `add_reader`, `add_writer` and the `sock_…` methods.
-    Watched(Box<Watched>),
-    /// The ring of this loop's files.
-    Files,
-}
-
-/// What only the loop's thread touches: the reactor, until the loop is closed, and the books beside it.
-pub struct State {
-    pub reactor: Option<Reactor<Owner>>,
-    books: Books,
-}
-
-impl State {
-    /// The open reactor and the books.
-    pub fn parts(&mut self) -> Option<(&mut Reactor<Owner>, &mut Books)> {
-        Some((self.reactor.as_mut()?, &mut self.books))
-    }
-}
-
-impl std::ops::Deref for State {
-    type Target = Books;
-    fn deref(&self) -> &Books {
-        &self.books
-    }
-}
-
-impl std::ops::DerefMut for State {
-    fn deref_mut(&mut self) -> &mut Books {
-        &mut self.books
-    }
-}
-
-/// The loop's own books.
-pub struct Books {
-    pub turn: Turn<Task>,
-    /// Transports that have collected data in this round.
-    pub flush: Vec<Py<PyAny>>,
-    /// Datagram transports that have collected datagrams in this round.
-    pub datagram_flush: Vec<Py<PyAny>>,
-    pub datagram_memory: datagram::Memory,
-    pub addresses: datagram::address::AddressBook,
-    pub spare: Vec<Py<Handle>>,
-    pub read_buffer: Box<[u8]>,
-    pub files: Files,
-    /// TLS: plaintext before it becomes exact `bytes`.
-    plaintext: Box<[MaybeUninit<u8>]>,
-    /// TLS: records before they are sent; empty in between.
-    pub records: Vec<u8>,
-    /// TLS: small pieces before they become one record.
-    pub joined: Vec<u8>,
-    pub stream_spares: crate::streams::Spares,
-    /// Writes made while the loop did not run: each is a round of its own.
-    writes_between_runs: u64,
-}
-
-impl Books {
-    /// A number for the round that is being run, for transports to see whether they have sent in it.
-    pub fn round(&mut self, running: bool) -> u64 {
-        if !running {
-            self.writes_between_runs += 1;
-        }
-        self.turn.statistics.turns + self.writes_between_runs
-    }
-
-    /// What a TLS connection borrows to read.
-    pub fn tls_buffers(&mut self) -> TlsBuffers<'_> {
-        if self.plaintext.is_empty() {
-            self.plaintext = Box::new_uninit_slice(PLAINTEXT_BUFFER);
-        }
-        TlsBuffers { received: &mut self.read_buffer, plaintext: &mut self.plaintext }
-    }
-
-    /// Gives back the handles that an idle loop does not keep.
-    pub fn surplus(&mut self) -> Vec<Py<Handle>> {
-        if self.spare.len() <= SPARE_HANDLES {
-            return Vec::new();
-        }
-        let surplus = self.spare.split_off(SPARE_HANDLES);
-        self.spare.shrink_to(SPARE_HANDLES);
-        surplus
-    }
-}
-
-/// What a TLS connection borrows of its loop to read.
-pub struct TlsBuffers<'a> {
-    /// The loop's read buffer.
-    pub received: &'a mut Box<[u8]>,
-    pub plaintext: &'a mut [MaybeUninit<u8>],
-}
-
-/// The machinery of one event loop. Not thread-safe, but for `call_soon_threadsafe` and the flags.
-#[pyclass(frozen, subclass, module = "motet._motet")]
-pub struct Loop {
-    pub state: ThreadBound<State>,
-    mailbox: Mailbox,
-    /// Empty handles for other threads, whose own would come back to the loop's thread only.
-    shared_spare: Mutex<Vec<Py<Handle>>>,
-    closed: AtomicBool,
-    debug: AtomicBool,
-    stopping: AtomicBool,
-    /// The identifier of the thread that runs the loop, 0 for none.
-    thread: AtomicU64,
-    task_factory: Mutex<Option<Py<PyAny>>>,
-    has_task_factory: AtomicBool,
-    makes_native_tasks: AtomicBool,
-    pub watch: Arc<WatchedLoop>,
-}
-
-/// The error for a call from a thread that must not make it.
-pub fn wrong_thread(what: &str) -> PyErr {
-    PyRuntimeError::new_err(format!(
-        "{what} was called from another thread than the one that runs the event loop; \
-         use loop.call_soon_threadsafe() to have it called there"
-    ))
-}
-
-impl Loop {
-    /// Uses the loop's state on its own thread, or on any while it does not run.
-    #[inline]
-    pub fn with<R>(&self, what: &str, use_state: impl FnOnce(&mut State) -> R) -> PyResult<R> {
-        self.state.with(use_state).map_err(|WrongThread| wrong_thread(what))
-    }
-
-    /// Uses the loop's open reactor.
-    pub fn with_reactor<R>(&self, what: &str, use_it: impl FnOnce(&mut Reactor<Owner>) -> R) -> PyResult<R> {
-        self.with(what, |state| state.reactor.as_mut().map(use_it))?.ok_or_else(closed_error)
-    }
-
-    pub fn is_open(&self) -> bool {
-        !self.closed.load(Ordering::Relaxed)
-    }
-
-    /// Whether a thread runs the loop now.
-    pub fn is_in_run(&self) -> bool {
-        self.thread.load(Ordering::Relaxed) != 0
-    }
-
-    pub fn in_debug_mode(&self) -> bool {
-        self.debug.load(Ordering::Relaxed)
-    }
-
-    pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
-    }
-
-    pub fn has_task_factory(&self) -> bool {
-        self.has_task_factory.load(Ordering::Relaxed)
-    }
-
-    /// Whether the task factory is motet's.
-    #[inline]
-    pub fn makes_native_tasks(&self) -> bool {
-        self.makes_native_tasks.load(Ordering::Relaxed)
-    }
-
-    /// Refuses a closed loop.
-    #[inline]
-    pub fn require_open(&self) -> PyResult<()> {
-        if self.is_open() { Ok(()) } else { Err(closed_error()) }
-    }
-
-    /// Has the loop's thread run `task`, from any thread.
-    pub fn send(&self, task: Task) -> PyResult<()> {
-        match self.mailbox.send(task) {
-            Ok(woken) => woken.map_err(os_error),
-            Err(_) => Err(closed_error()),
-        }
-    }
-
-    /// What threads that know no Python send by.
-    pub fn mailbox(&self) -> &Mailbox {
-        &self.mailbox
-    }
-
-    /// An empty handle that nobody else holds, for a thread that does not run the loop.
-    pub fn take_shared_spare(&self) -> Option<Py<Handle>> {
-        self.shared_spare.try_lock().ok()?.pop()
-    }
-
-    /// Keeps what an idle loop has too many of for other threads; what comes back is for the caller to drop.
-    pub fn share_spare(&self, mut surplus: Vec<Py<Handle>>) -> Vec<Py<Handle>> {
-        if let Ok(mut shared) = self.shared_spare.try_lock() {
-            let room = SHARED_SPARE_HANDLES.saturating_sub(shared.len()).min(surplus.len());
-            shared.extend(surplus.drain(..room));
-        }
-        surplus
-    }
-
-    /// Runs `task` in a later round. Order is kept between what this thread and others send.
-    #[inline]
-    pub fn push(&self, task: Task) -> PyResult<()> {
-        let mut task = Some(task);
-        let pushed = self.state.with(|state| {
-            state.turn.collect_inbox();
-            state.turn.push(task.take().expect("the closure runs once"));
-        });
-        match (pushed, task) {
-            (Err(WrongThread), Some(task)) => self.send(task),
-            _ => Ok(()),
-        }
-    }
-
-    /// Takes a timer back, from any thread.
-    pub fn cancel_timer(&self, key: TimerKey) {
-        // What comes back is dropped here, outside: it may run a finaliser.
-        let cancelled = self.state.with(|state| state.turn.cancel(key));
-        if cancelled.is_err() {
-            // A closed loop has dropped its timers.
-            let _ = self.send(Task::CancelTimer(key));
-        }
-    }
-}
-
-pub fn closed_error() -> PyErr {
-    PyRuntimeError::new_err("Event loop is closed")
-}
+use std::sync::{Arc, Mutex};
 
 #[pymethods]
 impl Loop {
@@ -269,24 +28,7 @@ impl Loop {
         let (reactor, waker) = Reactor::new().map_err(os_error)?;
         let (sender, receiver) = inbox();
         Ok(Self {
-            state: ThreadBound::new(State {
-                reactor: Some(reactor),
-                books: Books {
-                    turn: Turn::new(receiver),
-                    flush: Vec::new(),
-                    datagram_flush: Vec::new(),
-                    datagram_memory: datagram::Memory::default(),
-                    addresses: datagram::address::AddressBook::default(),
-                    spare: Vec::new(),
-                    read_buffer: Box::default(),
-                    files: Files::default(),
-                    plaintext: Box::default(),
-                    records: Vec::new(),
-                    joined: Vec::new(),
-                    stream_spares: crate::streams::Spares::default(),
-                    writes_between_runs: 0,
-                },
-            }),
+            state: ThreadBound::new(State::new(reactor, receiver)),
             mailbox: Mailbox::new(sender, waker),
             shared_spare: Mutex::default(),
             closed: AtomicBool::new(false),
@@ -302,7 +44,7 @@ impl Loop {
 
     /// Runs callbacks until `stop()` is called. The caller has prepared the thread (running loop, hooks).
     fn _run(this: &Bound<'_, Self>) -> PyResult<()> {
-        crate::run::run(this)
+        run::run(this)
     }
 
     /// Ends `run_forever()` after the current round.
@@ -318,7 +60,7 @@ impl Loop {
             state.read_buffer = Box::default();
             state.datagram_memory = datagram::Memory::default();
             (state.records, state.joined) = (Vec::new(), Vec::new());
-            state.books.plaintext = Box::default();
+            state.plaintext = Box::default();
             (state.turn.close(), owners, std::mem::take(&mut state.files))
         })?;
         files.close();
@@ -332,7 +74,7 @@ impl Loop {
             }
         }
         for task in waiting {
-            // The program may hold the handle on; it must not keep the callback alive (see handle.rs).
+            // The program may hold the handle on; it must not keep the callback alive (see `handle`).
             if let Task::Callback(handle) = task {
                 handle.get().discard(py);
             }
@@ -501,12 +243,12 @@ impl Loop {
         server: Option<Py<PyAny>>,
         backlog: usize,
     ) -> PyResult<()> {
-        crate::listener::start(this, protocol_factory, socket, server, backlog)
+        listener::start(this, protocol_factory, socket, server, backlog)
     }
 
     /// Stops accepting connections on a listening socket; does not close it.
     fn _stop_listening(&self, descriptor: i32) -> PyResult<()> {
-        crate::listener::stop(self, descriptor)
+        listener::stop(self, descriptor)
     }
 
     /// The time of the loop's clock, in seconds.
@@ -608,7 +350,7 @@ impl Loop {
 
     /// What the loop has done so far; see `motet.EventLoop.statistics`.
     fn _counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        crate::run::counters(self, py)
+        counters(self, py)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -630,20 +372,4 @@ impl Loop {
         let _ = self._shut(py);
         self.set_task_factory_slot(py, None);
     }
-}
-
-fn traverse_state(state: &State, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-    state.turn.waiting().try_for_each(|task| task.traverse(visit))?;
-    state.flush.iter().chain(&state.datagram_flush).try_for_each(|transport| visit.call(transport))?;
-    state.files.traverse(visit)?;
-    let owners = state.reactor.iter().flat_map(|reactor| reactor.descriptors().owners());
-    for owner in owners {
-        match owner {
-            Owner::Transport(transport) | Owner::Datagrams(transport) => visit.call(transport)?,
-            Owner::Listener(listener) => visit.call(listener)?,
-            Owner::Watched(watched) => watched.traverse(visit)?,
-            Owner::Files => {}
-        }
-    }
-    Ok(())
 }
