@@ -91,3 +91,39 @@ def test_the_command(make_loop: MakeLoop, implementation: str, transport: Transp
 
     with serving(LOOPS[make_loop], implementation, transport, tmp_path) as (process, port):
         run_clean(asyncio.new_event_loop, main)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["motet", "run", "-m", "uvicorn", "--loop", "none"],
+        ["uvicorn", "--loop", "motet:new_event_loop", "--workers", "2"],
+    ],
+    ids=["motet-run", "workers"],
+)
+def test_other_ways_to_motets_loop(words: list[str], tmp_path: Path) -> None:
+    async def main() -> bytes:
+        async with aiohttp.ClientSession() as session:
+            while process.poll() is None:
+                try:
+                    async with session.get(f"http://127.0.0.1:{port}/loop") as response:
+                        return await response.read()
+                except aiohttp.ClientConnectionError:
+                    await asyncio.sleep(0.05)
+        return b"it has ended"
+
+    port = free_port()
+    command = [sys.executable, "-m", *words, f"{__package__}.application:application", "--port", str(port)]
+    command += ["--app-dir", str(Path(__file__).parent.parent)]
+    with (
+        (tmp_path / "said").open("w+b") as said,
+        subprocess.Popen(command, stdout=said, stderr=said) as process,
+    ):
+        try:
+            assert asyncio.run(main()) == b"motet"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) in (0, -signal.SIGINT)
+        finally:
+            process.kill()
+        said.seek(0)
+        assert b"Traceback" not in said.read()
