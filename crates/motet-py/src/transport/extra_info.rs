@@ -1,12 +1,14 @@
 //! `get_extra_info`: the socket and its addresses, made into Python objects when somebody asks.
 
 use super::{Socket, Transport};
-use pyo3::IntoPyObjectExt;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyString};
+use pyo3::{Borrowed, IntoPyObjectExt, intern};
 use std::net::SocketAddr;
 use std::os::fd::IntoRawFd;
+
+/// What every connection knows.
+const NAMES: [&str; 3] = ["socket", "sockname", "peername"];
 
 /// An internet address in the form of Python's sockets.
 pub fn to_python<'py>(py: Python<'py>, address: SocketAddr) -> PyResult<Bound<'py, PyAny>> {
@@ -37,6 +39,15 @@ pub fn describe_socket(extra: &Bound<'_, PyDict>, socket: &Bound<'_, PyAny>) -> 
         }
     }
     Ok(())
+}
+
+/// What is known under a name. Only what a connection knows anyway is made for it: asyncio's streams ask each for its TLS.
+pub fn find<'py>(this: &Transport, name: Borrowed<'_, 'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let is_bare = this.with(|connection| connection.extra.is_none());
+    if is_bare && name.cast::<PyString>().is_ok_and(|name| !NAMES.iter().any(|known| name == *known)) {
+        return Ok(None);
+    }
+    all(this, name.py())?.get_item(name)
 }
 
 /// The dictionary of everything that is known.

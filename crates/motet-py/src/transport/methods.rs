@@ -349,7 +349,7 @@ fn get_extra_info(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<
     let arguments = arguments.complete("get_extra_info", &["name"], &mut storage)?;
     let [name, default] = bind("get_extra_info", ["name", "default"], &arguments)?;
     let (transport, _claim) = claimed(this, "transport.get_extra_info()")?;
-    let found = extra_info::all(transport, py)?.get_item(name)?;
+    let found = name.map_or(Ok(None), |name| extra_info::find(transport, name))?;
     Ok(found_or(py, found, default))
 }
 
