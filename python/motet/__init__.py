@@ -41,6 +41,7 @@ __all__ = [
     "write_text",
 ]
 
+# The crates' version, which the compiled module has as well; but that one imports asyncio.
 __version__ = "0.1.0"
 
 # As typing's, which takes long to import. Type checkers know the name.

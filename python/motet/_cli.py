@@ -14,7 +14,7 @@ from motet import _imports, _launch
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from motet._record import Recorder
 
@@ -113,7 +113,7 @@ def _follow_imports(options: _Options, recorder: Recorder | None) -> None:
     _imports.after("motet._loop", loop_imported)
 
 
-def _load(words: list[str]) -> _launch.Program:
+def _load(words: list[str]) -> Callable[[], None]:
     first, rest = words[0], words[1:]
     if not first.startswith("-m"):
         return _launch.load_path(first, rest)

@@ -23,16 +23,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import CodeType, FunctionType, TracebackType
-    from typing import Any, NoReturn, TypeAlias
-
-    Program: TypeAlias = Callable[[], None]
+    from typing import Any, NoReturn
 
 
 class CannotOpen(Exception):
     """The script cannot be read."""
 
 
-def load_module(name: str, arguments: Sequence[str]) -> Program:
+def load_module(name: str, arguments: Sequence[str]) -> Callable[[], None]:
     """The program that `python -m name` runs."""
 
     run_as_main = _runner_of_modules()
@@ -47,7 +45,7 @@ def load_module(name: str, arguments: Sequence[str]) -> Program:
     return program
 
 
-def load_path(path: str, arguments: Sequence[str]) -> Program:
+def load_path(path: str, arguments: Sequence[str]) -> Callable[[], None]:
     """The program that `python path` runs: a script, a directory or zip file with `__main__.py`, or `-`."""
     # Joined but not normalized, as in python: ./script.py keeps its "./" in __file__ and in tracebacks.
     full_path = path if path == "-" else os.path.join(os.getcwd(), path)
@@ -78,7 +76,7 @@ def load_path(path: str, arguments: Sequence[str]) -> Program:
     return program
 
 
-def _load_container(full_path: str, words: list[str]) -> Program:
+def _load_container(full_path: str, words: list[str]) -> Callable[[], None]:
     run_as_main = _runner_of_modules()
 
     def program() -> None:
@@ -141,7 +139,7 @@ def _runner_of_modules() -> Callable[[str, bool], object]:
     return runner
 
 
-def run(program: Program) -> None:
+def run(program: Callable[[], None]) -> None:
     """Run the program; what it raises goes on to the interpreter, to be treated as python treats it."""
     try:
         program()
