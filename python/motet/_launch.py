@@ -1,4 +1,4 @@
-"""Runs a program as `python script.py` would, with asyncio giving out another event loop.
+"""Runs a program as `python script.py` would.
 
 The program gets a `__main__` module of its own, which stays in `sys.modules` to the interpreter's end, so
 that pickling, `multiprocessing` and exit handlers meet what they meet under plain python. (`runpy.run_path`
@@ -11,117 +11,45 @@ asyncio's own loop.
 
 from __future__ import annotations
 
-import asyncio
 import io
 import os
-import pkgutil
-import runpy
 import sys
-from asyncio import events
-from collections.abc import Callable, Sequence
-from functools import wraps
 from importlib.machinery import BuiltinImporter, SourceFileLoader, SourcelessFileLoader
-from types import CodeType, ModuleType, TracebackType
-from typing import Any, NoReturn, Protocol, TypeAlias
+from types import ModuleType
 
-Program: TypeAlias = Callable[[], None]
+# As typing's, which takes long to import. Type checkers know the name.
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import CodeType, FunctionType, TracebackType
+    from typing import Any, NoReturn
 
 
 class CannotOpen(Exception):
     """The script cannot be read."""
 
 
-def install(factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
-    """Make `factory` the source of every loop that the program asks asyncio for without naming a kind.
-
-    Where Python has policies the default one is the only place to change: `asyncio.new_event_loop` asks the
-    policy in force, so that a policy set by the program keeps its own loop.
-    """
-    policy = _default_policy()
-    if policy is not None:
-        policy._loop_factory = staticmethod(factory)
-        return
-    for module in (asyncio, events):
-        module.__dict__["new_event_loop"] = factory
-
-
-def _default_policy() -> Any:
-    # By the name in the platform's module: the public one warns from Python 3.14 on.
-    platform = sys.modules.get("asyncio.unix_events") or sys.modules.get("asyncio.windows_events")
-    return getattr(platform, "_DefaultEventLoopPolicy", None) or getattr(
-        platform, "DefaultEventLoopPolicy", None
-    )
-
-
-def watch_blocking(loop_class: Any, seconds: float) -> None:
-    """Give every new loop of `loop_class` this threshold, also those that asyncio was not asked for."""
-    initialize = loop_class.__init__
-
-    @wraps(initialize)
-    def initialize_with_threshold(loop: Any, *arguments: Any, **named: Any) -> None:
-        initialize(loop, *arguments, **named)
-        loop.blocked_threshold = seconds
-
-    loop_class.__init__ = initialize_with_threshold
-
-
-class Observer(Protocol):
-    """Who wants to hear of the program's loops, on whatever thread they are."""
-
-    def created(self, loop: Any) -> None:
-        """A loop of the observed class was made."""
-
-    def closed(self, loop: Any) -> None:
-        """A loop of the observed class was closed, perhaps not for the first time."""
-
-    def other(self, loop: Any) -> None:
-        """A loop of another class begins to run, perhaps not for the first time."""
-
-
-def observe(loop_class: Any, observer: Observer) -> None:
-    """Tell `observer` of every loop of `loop_class`, and of others that announce themselves to asyncio."""
-    initialize, close, announce = loop_class.__init__, loop_class.close, events._set_running_loop
-
-    @wraps(initialize)
-    def observed_initialize(loop: Any, *arguments: Any, **named: Any) -> None:
-        initialize(loop, *arguments, **named)
-        observer.created(loop)
-
-    @wraps(close)
-    def observed_close(loop: Any) -> None:
-        close(loop)
-        observer.closed(loop)
-
-    @wraps(announce)
-    def observed_announce(loop: asyncio.AbstractEventLoop | None) -> None:
-        if loop is not None and not isinstance(loop, loop_class):
-            observer.other(loop)
-        announce(loop)
-
-    loop_class.__init__ = observed_initialize
-    loop_class.close = observed_close
-    for module in (asyncio, events):
-        module.__dict__["_set_running_loop"] = observed_announce
-
-
-def load_module(name: str, arguments: Sequence[str]) -> Program:
+def load_module(name: str, arguments: Sequence[str]) -> Callable[[], None]:
     """The program that `python -m name` runs."""
+
+    run_as_main = _runner_of_modules()
 
     def program() -> None:
         _put_first(os.getcwd())
         # What python shows to the module's packages until the module is found.
         sys.argv[:] = ["-m", *arguments]
         _fresh_main()
-        _run_as_main(name, True)
+        run_as_main(name, True)
 
     return program
 
 
-def load_path(path: str, arguments: Sequence[str]) -> Program:
+def load_path(path: str, arguments: Sequence[str]) -> Callable[[], None]:
     """The program that `python path` runs: a script, a directory or zip file with `__main__.py`, or `-`."""
     # Joined but not normalized, as in python: ./script.py keeps its "./" in __file__ and in tracebacks.
     full_path = path if path == "-" else os.path.join(os.getcwd(), path)
-    if path != "-" and pkgutil.get_importer(full_path) is not None:
+    if path != "-" and _holds_modules(full_path):
         return _load_container(full_path, [path, *arguments])
     try:
         content = sys.stdin.buffer.read() if path == "-" else _read(full_path)
@@ -130,7 +58,7 @@ def load_path(path: str, arguments: Sequence[str]) -> Program:
 
     def program() -> None:
         sys.argv[:] = [path, *arguments]
-        compiled: CodeType | None = pkgutil.read_code(io.BytesIO(content))
+        compiled = _compiled(content)
         file = "<stdin>" if path == "-" else full_path
         main = _fresh_main()
         main.__file__ = file
@@ -148,7 +76,9 @@ def load_path(path: str, arguments: Sequence[str]) -> Program:
     return program
 
 
-def _load_container(full_path: str, words: list[str]) -> Program:
+def _load_container(full_path: str, words: list[str]) -> Callable[[], None]:
+    run_as_main = _runner_of_modules()
+
     def program() -> None:
         sys.argv[:] = words
         if sys.flags.safe_path:
@@ -156,14 +86,34 @@ def _load_container(full_path: str, words: list[str]) -> Program:
         else:
             _put_first(full_path)
         _fresh_main()
-        _run_as_main("__main__", False)
+        run_as_main("__main__", False)
 
     return program
+
+
+def _holds_modules(path: str) -> bool:
+    for hook in sys.path_hooks:
+        try:
+            hook(path)
+        except ImportError:
+            continue
+        return True
+    return False
 
 
 def _read(path: str) -> bytes:
     with io.open_code(path) as stream:
         return stream.read()
+
+
+def _compiled(content: bytes) -> CodeType | None:
+    # How the magic number of every Python ends.
+    if content[2:4] != b"\r\n":
+        return None
+    from pkgutil import read_code
+
+    code: CodeType | None = read_code(io.BytesIO(content))
+    return code
 
 
 def _put_first(entry: str) -> None:
@@ -180,11 +130,16 @@ def _fresh_main() -> Any:
     return main
 
 
-# What the interpreter itself calls for -m and for directories and zip files.
-_run_as_main: Callable[[str, bool], object] = getattr(runpy, "_run_module_as_main")  # noqa: B009
+def _runner_of_modules() -> Callable[[str, bool], object]:
+    """What the interpreter itself calls for -m and for directories and zip files."""
+    import runpy
+
+    runner: FunctionType = getattr(runpy, "_run_module_as_main")  # noqa: B009
+    _LAUNCHERS.add(runner.__code__.co_filename)
+    return runner
 
 
-def run(program: Program) -> None:
+def run(program: Callable[[], None]) -> None:
     """Run the program; what it raises goes on to the interpreter, to be treated as python treats it."""
     try:
         program()
@@ -212,8 +167,11 @@ def _raise_as_program(error: BaseException) -> NoReturn:
     raise error
 
 
+# The files whose frames lie below the program's.
+_LAUNCHERS = {run.__code__.co_filename}
+
+
 def _program_part(traceback: TracebackType | None) -> TracebackType | None:
-    launchers = (run.__code__.co_filename, runpy.run_module.__code__.co_filename)
-    while traceback is not None and traceback.tb_frame.f_code.co_filename in launchers:
+    while traceback is not None and traceback.tb_frame.f_code.co_filename in _LAUNCHERS:
         traceback = traceback.tb_next
     return traceback

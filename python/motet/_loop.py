@@ -6,7 +6,6 @@ one's own. What runs often comes from `_motet.Loop`, which stands before it in t
 """
 
 import asyncio
-import atexit
 import socket
 import sys
 import threading
@@ -25,9 +24,6 @@ from ._servers import ServerMethods
 from ._signals import SignalMethods
 from ._sockets import SocketMethods
 from ._tls import TlsMethods
-
-# Before the interpreter takes down what the watchdog uses.
-atexit.register(_motet._prepare_exit)
 
 _HOT_METHODS = ("call_soon", "call_soon_threadsafe")
 

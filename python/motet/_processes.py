@@ -5,12 +5,12 @@ program, which may take long. From there on `_subprocess_transport.py` has the c
 """
 
 import asyncio
+import concurrent.futures
 import contextlib
 import contextvars
 import subprocess
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ._base import LoopBase
@@ -80,7 +80,7 @@ def discard_elsewhere(process: "subprocess.Popen[bytes]") -> None:
 class ProcessMethods(LoopBase):
     """What `asyncio.BaseEventLoop.subprocess_exec` and `subprocess_shell` ask for."""
 
-    _launchers: ThreadPoolExecutor | None
+    _launchers: "concurrent.futures.ThreadPoolExecutor | None"
     _processes_started: int
 
     async def _make_subprocess_transport(
@@ -118,7 +118,7 @@ class ProcessMethods(LoopBase):
         launch = _Launch(popen)
         try:
             if self._launchers is None:
-                self._launchers = ThreadPoolExecutor(_LAUNCHERS, "motet starts processes")
+                self._launchers = concurrent.futures.ThreadPoolExecutor(_LAUNCHERS, "motet starts processes")
             started = self.run_in_executor(self._launchers, contextvars.copy_context().run, launch.run)
         except RuntimeError:
             # No more threads: the interpreter is about to exit, say.

@@ -46,19 +46,25 @@ import sysconfig
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import motet
-from motet import _launch
 from motet._record import Entry, Recorder
 
 LOOPS_SHOWN = 4
 
 
-def start(loop_class: Any, program: Sequence[str], blocked_after: float, target: Path | None) -> None:
-    """Record from now on; write the report at exit to `target`, or as text to standard error."""
+class CannotWrite(Exception):
+    """There will be no way to write the report."""
+
+
+def start(program: Sequence[str], blocked_after: float, file: str | None) -> Recorder:
+    """Have a report written at exit, as JSON into `file` or as text to standard error.
+
+    The recorder is to be told of the program's loops.
+    """
+    target = _target(file) if file else None
     recorder = Recorder()
-    _launch.observe(loop_class, recorder)
     begin = _times()
 
     def finish() -> None:
@@ -79,6 +85,14 @@ def start(loop_class: Any, program: Sequence[str], blocked_after: float, target:
         _write(report, target)
 
     atexit.register(finish)
+    return recorder
+
+
+def _target(file: str) -> Path:
+    target = Path(os.path.abspath(file))
+    if target.is_dir() or not os.access(target if target.exists() else target.parent, os.W_OK):
+        raise CannotWrite(f"cannot write the report to {file!r}; give a file in a writable directory")
+    return target
 
 
 def _times() -> tuple[float, ...]:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from . import _streams
+from . import _stream_functions
 from ._tasks import loops_with
 
 T = TypeVar("T")
@@ -29,5 +29,5 @@ def run(
         main.close()
         raise RuntimeError("motet.run() cannot be called from a running event loop; use 'await' there")
     loop_factory = loops_with(task_factory)
-    with _streams.installed(), asyncio.Runner(debug=debug, loop_factory=loop_factory) as runner:
+    with _stream_functions.installed(), asyncio.Runner(debug=debug, loop_factory=loop_factory) as runner:
         return runner.run(main)

@@ -8,16 +8,14 @@ import asyncio
 import contextlib
 import os
 import sys
-import threading
 import traceback
 import warnings
 from asyncio import coroutines, events, format_helpers, streams
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from functools import partial, wraps
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 from . import _motet
-from ._loop import EventLoop
 
 _DEFAULT_LIMIT = 2**16
 
@@ -232,59 +230,3 @@ def finished_future() -> "asyncio.Future[None]":
     future: asyncio.Future[None] = asyncio.Future(loop=_NoLoop())  # type: ignore[arg-type]
     future.set_result(None)
     return future
-
-
-_FUNCTIONS = {
-    function.__name__: function
-    for function in (open_connection, start_server, open_unix_connection, start_unix_server)
-}
-
-# How many runs want asyncio's functions to give native streams, and what the functions were before.
-_lock = threading.Lock()
-_users = 0
-_stock: dict[str, Any] = {}
-
-
-def install() -> None:
-    """Has asyncio's stream functions give native streams to programs on motet's loop, until `uninstall()`."""
-    global _users
-    with _lock:
-        _users += 1
-        if _users == 1:
-            for name, native in _FUNCTIONS.items():
-                _stock[name] = getattr(streams, name)
-                _put(name, _chosen_by_loop(native, _stock[name]))
-
-
-def uninstall() -> None:
-    """Takes one `install()` back."""
-    global _users
-    with _lock:
-        _users -= 1
-        if _users == 0:
-            for name in _FUNCTIONS:
-                _put(name, _stock.pop(name))
-
-
-def _put(name: str, function: Any) -> None:
-    for module in (asyncio, streams):
-        module.__dict__[name] = function
-
-
-def _chosen_by_loop(native: Callable[..., Any], stock: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(stock)
-    async def function(*args: Any, **kwds: Any) -> Any:
-        on_motet = isinstance(events.get_running_loop(), EventLoop)
-        return await (native if on_motet else stock)(*args, **kwds)
-
-    return function
-
-
-@contextlib.contextmanager
-def installed() -> Iterator[None]:
-    """`install()` for a while."""
-    install()
-    try:
-        yield
-    finally:
-        uninstall()
