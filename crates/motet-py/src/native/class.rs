@@ -2,10 +2,10 @@
 //!
 //! They are derived from `_asyncio.Future` and `_asyncio.Task`, so that `isinstance` holds, attributes and weak references work, and
 //! asyncio can keep its own books of a task (from Python 3.14 on: the list of all tasks, who awaits whom). The state that asyncio
-//! would use is left empty; the one that counts lies behind it:
+//! would use is left empty but for what others look for there (`visible.rs`); the one that counts lies behind it:
 //!
 //! ```text
-//!   PyObject │ the base's part: empty │ Parts: of a future only the first half
+//!   PyObject │ the base's part │ Parts: of a future only the first half
 //! ```
 //!
 //! # Safety
@@ -13,7 +13,7 @@
 //! stay so until the memory is freed, and are empty from `tp_dealloc` on.
 
 use super::state::{FutureState, Parts, TaskState};
-use super::{beginning, ending, future_methods, future_properties, task_methods};
+use super::{beginning, ending, future_methods, future_properties, task_methods, visible};
 use crate::heap_type::leak_terminated;
 use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
@@ -207,14 +207,20 @@ unsafe extern "C" fn new<const IS_TASK: bool>(
     _arguments: *mut ffi::PyObject,
     _keywords: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    // SAFETY: the interpreter calls this, attached, with the class or a subclass.
-    unsafe { allocate_as::<IS_TASK>(class) }
+    // SAFETY: the interpreter calls this, attached, with the class or a subclass, and so what is made is of that class.
+    unsafe {
+        let object = allocate_as::<IS_TASK>(class);
+        if IS_TASK && !object.is_null() {
+            visible::show_nothing(TaskRef::new(Borrowed::from_ptr(Python::assume_attached(), object)));
+        }
+        object
+    }
 }
 
 /// # Safety
 /// `class` is the one that `IS_TASK` names or a subclass; the thread is attached.
 unsafe fn allocate_as<const IS_TASK: bool>(class: *mut ffi::PyTypeObject) -> *mut ffi::PyObject {
-    // SAFETY: the caller's word. The memory comes zeroed, as the base's part has to be, and nothing that could look at the object
+    // SAFETY: the caller's word. The memory comes zeroed, as the base's part has to begin, and nothing that could look at the object
     // runs before its parts are written.
     unsafe {
         let object = ffi::PyType_GenericAlloc(class, 0);

@@ -12,7 +12,7 @@
 //! | `step.rs`, `waiting.rs` | one step of a task, and what it waits for then |
 //! | `awaiting.rs` | `await` |
 //! | `registry.rs` | asyncio's books: all tasks, the current one, who awaits whom |
-//! | `visible.rs` | what tools read out of a task from outside the process |
+//! | `visible.rs` | what is shown where asyncio keeps it: to its own methods, and to tools outside of the process |
 //! | `future_methods.rs`, `future_properties.rs`, `task_methods.rs` | what programs call |
 
 mod awaiting;
