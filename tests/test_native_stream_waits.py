@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import threading
+import time
 from typing import Any
 
 import motet
@@ -74,4 +77,30 @@ def test_callbacks_are_removed_by_equality() -> None:
         with pytest.raises(StopIteration):
             wait.send(None)
 
+    run(main())
+
+
+def test_a_wait_that_another_thread_ends_at_once_is_woken() -> None:
+    async def main() -> None:
+        reader: Any = motet.StreamReader(loop=asyncio.get_running_loop())
+        done = False
+
+        def feed() -> None:
+            while not done:
+                if reader._waiter is not None:
+                    reader.feed_data(b"line\n")
+                elif with_gil:
+                    time.sleep(0)
+
+        feeding = threading.Thread(target=feed)
+        feeding.start()
+        try:
+            for _ in range(200 if with_gil else 60_000):
+                async with asyncio.timeout(10):
+                    assert await reader.readline() == b"line\n"
+        finally:
+            done = True
+            feeding.join()
+
+    with_gil = getattr(sys, "_is_gil_enabled", lambda: True)()
     run(main())

@@ -66,7 +66,7 @@ pub fn cancel(this: This<'_, '_>, wait: &Wait, message: Option<Py<PyAny>>) -> Py
         return Ok(false);
     }
     wait.withdraw(this);
-    wake(&this, wait, Wake::Cancelled(message)).map(|()| true)
+    wake(&this, wait, Wake::Cancelled(message))
 }
 
 /// What the future protocol's `result()` returns or raises: None, unless the wait has failed.
