@@ -10,7 +10,7 @@ from typing import Any
 
 import motet
 import pytest
-from stream_helpers import run
+from stream_helpers import connected, echo, run
 
 
 class Refusing:
@@ -103,4 +103,26 @@ def test_a_wait_that_another_thread_ends_at_once_is_woken() -> None:
             feeding.join()
 
     with_gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+    run(main())
+
+
+def test_drains_that_have_nothing_to_wait_for_are_told_apart() -> None:
+    async def main() -> None:
+        async with connected(motet, echo) as (_, one), connected(motet, echo) as (_, two):
+            for writers in (one, two), (one, one):
+                drains = [writer.drain() for writer in writers]
+                assert len(set(drains)) == 2
+                assert [await drain for drain in drains] == [None, None]
+                completed = list(asyncio.as_completed([writer.drain() for writer in writers]))
+                assert [await drain for drain in completed] == [None, None]
+                assert await asyncio.gather(*(writer.drain() for writer in writers)) == [None, None]
+                tasks = [asyncio.create_task(writer.drain()) for writer in writers]
+                assert await asyncio.wait(tasks) == (set(tasks), set())
+            assert await asyncio.wait_for(one.drain(), 1) is None
+            assert await asyncio.shield(one.drain()) is None
+            drain = one.drain()
+            del drains, drain, completed, tasks
+            # Nobody has it: a loop of writes and drains makes no objects.
+            assert len({id(one.drain()) for _ in range(10)}) == 1
+
     run(main())

@@ -5,7 +5,7 @@
 
 use super::home::Home;
 use super::imported;
-#[cfg(not(Py_GIL_DISABLED))]
+use super::wait::{Method, Wait};
 use super::wait_type;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -22,6 +22,7 @@ const LARGEST_VALUE_KEPT: ffi::Py_ssize_t = 64 * 1024;
 #[derive(Default)]
 pub struct Spares {
     finished: Option<Py<PyAny>>,
+    drained: Option<Py<PyAny>>,
     #[cfg(all(Py_3_12, not(Py_GIL_DISABLED)))]
     stop: Option<Py<PyAny>>,
     #[cfg(not(Py_GIL_DISABLED))]
@@ -49,6 +50,23 @@ pub fn finished_future(py: Python<'_>, home: &Home) -> PyResult<Py<PyAny>> {
     let future = imported(&MAKE, py, "motet._streams", "finished_future")?.call0()?.unbind();
     with_spares(home, |spares| spares.finished = Some(future.clone_ref(py)));
     Ok(future)
+}
+
+/// What `drain()` returns when there is nothing to wait for: the same object again unless somebody still has it. What is awaited must
+/// be told from what else is awaited then: `asyncio.as_completed` and others keep it in sets.
+#[inline]
+pub fn drained(py: Python<'_>, home: &Home) -> PyResult<Py<PyAny>> {
+    // SAFETY: the reference count of a valid reference. If it is the only one, no other thread can come to have one.
+    let is_only = |kept: &&Py<PyAny>| unsafe { ffi::Py_REFCNT(kept.as_ptr()) } == 1;
+    let kept =
+        with_spares(home, |spares| spares.drained.as_ref().filter(is_only).map(|kept| kept.clone_ref(py)));
+    if let Some(Some(drained)) = kept {
+        return Ok(drained);
+    }
+    let made = wait_type::allocate_new(py, Wait::for_nothing(Method::Drain))?.unbind();
+    let before = with_spares(home, |spares| spares.drained.replace(made.clone_ref(py)));
+    drop(before);
+    Ok(made)
 }
 
 /// Memory of a wait that has gone.
