@@ -126,3 +126,21 @@ def test_drains_that_have_nothing_to_wait_for_are_told_apart() -> None:
             assert len({id(one.drain()) for _ in range(10)}) == 1
 
     run(main())
+
+
+def test_what_ends_a_read_has_the_value_in_its_arguments() -> None:
+    async def main() -> None:
+        reader: Any = motet.StreamReader(2**20, asyncio.get_running_loop())
+        kept = []
+        for line in [b"one\n", b"two\n", b"three\n", b"four\n", b"x" * 70_000 + b"\n", b"six\n"] * 2:
+            # The interpreter itself takes the value out of an exception that may then be used again.
+            reader.feed_data(line * 2)
+            assert await reader.readline() == line
+            with pytest.raises(StopIteration) as stopped:
+                next(reader.readline())
+            assert (stopped.value.value, stopped.value.args) == (line, (line,))
+            kept.append((line, stopped.value, stopped.value.args))
+        for line, stop, arguments in kept:
+            assert (stop.value, stop.args, arguments) == (line, (line,), (line,))
+
+    run(main())
