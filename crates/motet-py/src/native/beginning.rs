@@ -86,17 +86,20 @@ fn start(future: FutureRef<'_, '_>, event_loop: Bound<'_, PyAny>, own_loop: bool
 
 /// Whether a loop is motet's and schedules with motet's own `call_soon`.
 fn is_own(event_loop: &Bound<'_, PyAny>) -> PyResult<bool> {
-    /// The class that was found to be so last.
+    /// The class that was found to be so first. It lives for ever: another one might take its place in memory.
     static KNOWN: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(std::ptr::null_mut());
-    // Not by a reference of one's own: all loops of all threads would count on the one class.
+    // Compared without a reference of one's own: all loops of all threads would count on the one class.
     if KNOWN.load(Ordering::Relaxed) == event_loop.get_type_ptr() {
         return Ok(true);
     }
     let class = event_loop.get_type();
     let own = event_loop.is_instance_of::<Loop>() && !overrides_call_soon(&class)?;
-    // A class made at run time may go, and another take its place in memory.
+    // Of classes that programs make there may be any number, none of which has to stay.
     if own && class.is(motet_loop_class(event_loop.py())?) {
-        KNOWN.store(class.as_type_ptr(), Ordering::Relaxed);
+        let unset = std::ptr::null_mut();
+        if KNOWN.compare_exchange(unset, class.as_type_ptr(), Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            std::mem::forget(class);
+        }
     }
     Ok(own)
 }

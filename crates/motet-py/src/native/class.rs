@@ -2,10 +2,10 @@
 //!
 //! They are derived from `_asyncio.Future` and `_asyncio.Task`, so that `isinstance` holds, attributes and weak references work, and
 //! asyncio can keep its own books of a task (from Python 3.14 on: the list of all tasks, who awaits whom). The state that asyncio
-//! would use is left empty; the one that counts lies behind it:
+//! would use is left empty but for what others look for there (`visible.rs`); the one that counts lies behind it:
 //!
 //! ```text
-//!   PyObject │ the base's part: empty │ Parts: of a future only the first half
+//!   PyObject │ the base's part │ Parts: of a future only the first half
 //! ```
 //!
 //! # Safety
@@ -13,7 +13,7 @@
 //! stay so until the memory is freed, and are empty from `tp_dealloc` on.
 
 use super::state::{FutureState, Parts, TaskState};
-use super::{beginning, ending, future_methods, future_properties, task_methods};
+use super::{beginning, future_methods, future_properties, parting, task_methods, visible};
 use crate::heap_type::leak_terminated;
 use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
@@ -115,7 +115,7 @@ fn type_of(object: Borrowed<'_, '_, PyAny>) -> *mut ffi::PyTypeObject {
 
 /// Of a future only the first field may be used.
 #[inline]
-fn parts_of(object: *mut ffi::PyObject) -> *mut Parts {
+pub fn parts_of(object: *mut ffi::PyObject) -> *mut Parts {
     object.wrapping_byte_add(OFFSET.load(Ordering::Relaxed)).cast()
 }
 
@@ -171,10 +171,10 @@ fn make_class<'py, const IS_TASK: bool>(
         slot(ffi::Py_tp_doc, doc.as_ptr().cast_mut().cast()),
         slot(ffi::Py_tp_new, new::<IS_TASK> as ffi::newfunc as *mut c_void),
         slot(ffi::Py_tp_init, initialise as *mut c_void),
-        slot(ffi::Py_tp_dealloc, deallocate::<IS_TASK> as ffi::destructor as *mut c_void),
-        slot(ffi::Py_tp_traverse, traverse::<IS_TASK> as ffi::traverseproc as *mut c_void),
-        slot(ffi::Py_tp_clear, clear::<IS_TASK> as ffi::inquiry as *mut c_void),
-        slot(ffi::Py_tp_finalize, finalise::<IS_TASK> as ffi::destructor as *mut c_void),
+        slot(ffi::Py_tp_dealloc, parting::deallocate::<IS_TASK> as ffi::destructor as *mut c_void),
+        slot(ffi::Py_tp_traverse, parting::traverse::<IS_TASK> as ffi::traverseproc as *mut c_void),
+        slot(ffi::Py_tp_clear, parting::clear::<IS_TASK> as ffi::inquiry as *mut c_void),
+        slot(ffi::Py_tp_finalize, parting::finalise::<IS_TASK> as ffi::destructor as *mut c_void),
         slot(ffi::Py_tp_repr, describe as *mut c_void),
         slot(ffi::Py_tp_iter, super::awaiting::iterate as ffi::getiterfunc as *mut c_void),
         slot(ffi::Py_am_await, super::awaiting::iterate as ffi::unaryfunc as *mut c_void),
@@ -207,14 +207,20 @@ unsafe extern "C" fn new<const IS_TASK: bool>(
     _arguments: *mut ffi::PyObject,
     _keywords: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    // SAFETY: the interpreter calls this, attached, with the class or a subclass.
-    unsafe { allocate_as::<IS_TASK>(class) }
+    // SAFETY: the interpreter calls this, attached, with the class or a subclass, and so what is made is of that class.
+    unsafe {
+        let object = allocate_as::<IS_TASK>(class);
+        if IS_TASK && !object.is_null() {
+            visible::show_nothing(TaskRef::new(Borrowed::from_ptr(Python::assume_attached(), object)));
+        }
+        object
+    }
 }
 
 /// # Safety
 /// `class` is the one that `IS_TASK` names or a subclass; the thread is attached.
 unsafe fn allocate_as<const IS_TASK: bool>(class: *mut ffi::PyTypeObject) -> *mut ffi::PyObject {
-    // SAFETY: the caller's word. The memory comes zeroed, as the base's part has to be, and nothing that could look at the object
+    // SAFETY: the caller's word. The memory comes zeroed, as the base's part has to begin, and nothing that could look at the object
     // runs before its parts are written.
     unsafe {
         let object = ffi::PyType_GenericAlloc(class, 0);
@@ -252,95 +258,8 @@ pub fn allocate_task(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 }
 
 /// The class of asyncio's that the objects are derived from.
-fn base_of<const IS_TASK: bool>() -> *mut ffi::PyTypeObject {
+pub fn base_of<const IS_TASK: bool>() -> *mut ffi::PyTypeObject {
     let class = if IS_TASK { &TASK } else { &FUTURE };
     // SAFETY: a class that lives for ever.
     unsafe { (*class.load(Ordering::Relaxed)).tp_base }
-}
-
-unsafe extern "C" fn traverse<const IS_TASK: bool>(
-    object: *mut ffi::PyObject,
-    visit: ffi::visitproc,
-    argument: *mut c_void,
-) -> c_int {
-    // SAFETY: the collector calls this with live objects of the class, and a visitor for the length of the call. The base shows
-    // the object's class if it is itself made at run time, which asyncio's are from Python 3.12 on.
-    unsafe {
-        let base = base_of::<IS_TASK>();
-        if ffi::PyType_HasFeature(base, ffi::Py_TPFLAGS_HEAPTYPE) == 0 {
-            let result = visit(ffi::Py_TYPE(object).cast(), argument);
-            if result != 0 {
-                return result;
-            }
-        }
-        let result = (*base).tp_traverse.map_or(0, |traverse| traverse(object, visit, argument));
-        if result != 0 {
-            return result;
-        }
-        let mut show = |referent: &Py<PyAny>| visit(referent.as_ptr(), argument);
-        let parts = parts_of(object);
-        let result = FutureState::show(&(*parts).future, &mut show);
-        if result != 0 || !IS_TASK {
-            return result;
-        }
-        TaskState::show(&(*parts).task, &mut show)
-    }
-}
-
-unsafe extern "C" fn clear<const IS_TASK: bool>(object: *mut ffi::PyObject) -> c_int {
-    // SAFETY: called with a live object of the class, attached.
-    unsafe {
-        release::<IS_TASK>(object);
-        (*base_of::<IS_TASK>()).tp_clear.map_or(0, |clear| clear(object))
-    }
-}
-
-/// Empties the parts.
-///
-/// # Safety
-/// `object` is of the class that `IS_TASK` names or of a subclass; the thread is attached.
-unsafe fn release<const IS_TASK: bool>(object: *mut ffi::PyObject) {
-    // SAFETY: the caller's word.
-    unsafe {
-        let py = Python::assume_attached();
-        let parts = parts_of(object);
-        FutureState::clear(&(*parts).future, py);
-        if IS_TASK {
-            TaskState::clear(&(*parts).task, py);
-        }
-    }
-}
-
-unsafe extern "C" fn finalise<const IS_TASK: bool>(object: *mut ffi::PyObject) {
-    // SAFETY: the interpreter calls this with a live object of the class, attached.
-    unsafe {
-        let py = Python::assume_attached();
-        let object = Borrowed::from_ptr(py, object);
-        if IS_TASK {
-            ending::finalise_task(TaskRef::new(object));
-        }
-        ending::finalise_future(FutureRef::new(object));
-    }
-}
-
-unsafe extern "C" fn deallocate<const IS_TASK: bool>(object: *mut ffi::PyObject) {
-    // SAFETY: the interpreter calls this once, attached, for an object without references. The finaliser may make it live again,
-    // and then nothing is touched. Untracked first, since what is dropped may start a collection. The base frees the memory, and
-    // from Python 3.14 on takes the task out of asyncio's list; it lets go of the class if it is itself made at run time.
-    unsafe {
-        if ffi::PyObject_CallFinalizerFromDealloc(object) < 0 {
-            return;
-        }
-        ffi::PyObject_GC_UnTrack(object.cast());
-        ffi::PyObject_ClearWeakRefs(object);
-        release::<IS_TASK>(object);
-        let class = ffi::Py_TYPE(object);
-        let base = base_of::<IS_TASK>();
-        if let Some(deallocate) = (*base).tp_dealloc {
-            deallocate(object);
-        }
-        if ffi::PyType_HasFeature(base, ffi::Py_TPFLAGS_HEAPTYPE) == 0 {
-            ffi::Py_DECREF(class.cast());
-        }
-    }
 }

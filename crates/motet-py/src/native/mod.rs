@@ -9,10 +9,11 @@
 //! | `state.rs`, `guarded.rs` | what their objects know, and who may touch it |
 //! | `completion.rs` | how a future becomes done and wakes who waits |
 //! | `beginning.rs`, `ending.rs` | how they begin, and what is told when they go |
+//! | `parting.rs` | what the collector asks for, and how objects are freed |
 //! | `step.rs`, `waiting.rs` | one step of a task, and what it waits for then |
 //! | `awaiting.rs` | `await` |
 //! | `registry.rs` | asyncio's books: all tasks, the current one, who awaits whom |
-//! | `visible.rs` | what tools read out of a task from outside the process |
+//! | `visible.rs` | what is shown where asyncio keeps it: to its own methods, and to tools outside of the process |
 //! | `future_methods.rs`, `future_properties.rs`, `task_methods.rs` | what programs call |
 
 mod awaiting;
@@ -23,6 +24,7 @@ mod ending;
 mod future_methods;
 mod future_properties;
 mod guarded;
+mod parting;
 mod registry;
 mod state;
 mod step;

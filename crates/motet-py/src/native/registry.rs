@@ -7,6 +7,7 @@
 
 use super::class::TaskRef;
 use super::state::{Status, drop_now};
+use super::visible;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -226,6 +227,7 @@ pub fn eagerly(
         // It waits for nothing any more: what its frame holds can go.
         let coroutine = task.with(|state| state.coroutine.take());
         drop_now(py, coroutine);
+        visible::hide_coroutine(task);
         Ok(())
     };
     result.and(after).and(registered)

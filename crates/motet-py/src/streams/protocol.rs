@@ -123,14 +123,12 @@ pub fn step(
         None => {
             let waits = if draining { &mut state.drains } else { &mut state.closings };
             waits.push(this.to_owned().unbind());
+            wait.park(py);
             Outcome::Park
         }
     });
     match outcome {
-        Outcome::Park => {
-            wait.park(py);
-            Ok(Step::Park)
-        }
+        Outcome::Park => Ok(Step::Park),
         Outcome::Lost(_) if draining => Err(PyConnectionResetError::new_err("Connection lost")),
         Outcome::Lost(Some(why)) => Err(PyErr::from_value(why.into_bound(py))),
         Outcome::Lost(None) | Outcome::Finish => Ok(Step::Finish),
@@ -186,7 +184,7 @@ impl ProtocolCore {
             let wait = wait.into_bound(py);
             // SAFETY: nothing else is put into the lists of waits.
             let woken = wait::wake(&wait, unsafe { wait_type::body(wait.as_borrowed()) }, why());
-            result = result.and(woken);
+            result = result.and(woken.map(drop));
         }
         result
     }

@@ -154,6 +154,7 @@ pub fn step(
                 (None, Some(_)) => Outcome::Busy,
                 (None, None) => {
                     state.waiting = Some(this.to_owned().unbind());
+                    wait.park(py);
                     // It may wait for more than the limits allow.
                     let paused = state.inflow.resume();
                     Outcome::Park(
@@ -173,7 +174,6 @@ pub fn step(
             Ok(Step::Return(bytes.into_any().unbind()))
         }
         Outcome::Park(resume) => {
-            wait.park(py);
             resume_reading(py, resume).inspect_err(|_| wait::close(this, wait))?;
             Ok(Step::Park)
         }

@@ -88,7 +88,7 @@ impl ReaderCore {
             Some(waiting) => {
                 let waiting = waiting.into_bound(py);
                 // SAFETY: nothing else is put into `waiting`.
-                wait::wake(&waiting, unsafe { wait_type::body(waiting.as_borrowed()) }, why)
+                wait::wake(&waiting, unsafe { wait_type::body(waiting.as_borrowed()) }, why).map(drop)
             }
             None => Ok(()),
         }

@@ -169,7 +169,8 @@ impl Wait {
         self.state.with(py, |state| use_want(&mut state.want))
     }
 
-    /// Marks it as waiting; the caller has put it where it will be woken from.
+    /// Marks it as waiting. The caller puts it where it will be woken from, and has that locked meanwhile: without a GIL another
+    /// thread might wake it from there before it waits, and the waking would be lost. No lock is taken while a wait's own is held.
     #[inline]
     pub fn park(&self, py: Python<'_>) {
         self.state.with(py, |state| {
@@ -279,16 +280,20 @@ pub fn step(this: This<'_, '_>, wait: &Wait) -> PyResult<Step> {
     Ok(step)
 }
 
-/// Wakes whoever waits.
-pub fn wake(object: &Bound<'_, PyAny>, wait: &Wait, why: Wake) -> PyResult<()> {
+/// Wakes whoever waits; whether it was waiting. Somebody else may have woken or ended it since it was taken from its place.
+pub fn wake(object: &Bound<'_, PyAny>, wait: &Wait, why: Wake) -> PyResult<bool> {
     let py = object.py();
     let ready = matches!(why, Wake::Ready);
-    let (first, more) = wait.state.with(py, |state| {
-        // Only what has just been taken from its place is woken, and that waits.
-        state.phase = Phase::Woken(why);
-        (state.first.take(), std::mem::take(&mut state.more))
+    let mut why = Some(why);
+    let waiting = wait.state.with(py, |state| {
+        if !matches!(state.phase, Phase::Waiting) {
+            return None;
+        }
+        state.phase = Phase::Woken(why.take()?);
+        Some((state.first.take(), std::mem::take(&mut state.more)))
     });
-    let Some(home) = wait.home() else { return Ok(()) };
+    let Some((first, more)) = waiting else { return Ok(false) };
+    let Some(home) = wait.home() else { return Ok(true) };
     for Callback { callback, context } in first.into_iter().chain(more) {
         // A stock task asks any future but its own kind for the result by a name that it has to make first.
         let argument = match ready && stock_task::is_wake_up(callback.bind(py)) {
@@ -297,7 +302,7 @@ pub fn wake(object: &Bound<'_, PyAny>, wait: &Wait, why: Wake) -> PyResult<()> {
         };
         home.call_soon(py, callback, argument, context)?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Whether it has never been awaited.

@@ -40,21 +40,23 @@ pub fn add_callback(
 /// Removes callbacks that are equal to this one; returns their number.
 pub fn remove_callback(this: This<'_, '_>, wait: &Wait, callback: This<'_, '_>) -> PyResult<usize> {
     let py = this.py();
-    // Comparing may run Python code, so nothing is borrowed meanwhile.
-    let taken: Vec<Callback> =
-        wait.state.with(py, |state| state.first.take().into_iter().chain(state.more.drain(..)).collect());
-    let (mut kept, count) = (Vec::new(), taken.len());
-    for one in taken {
-        if !one.callback.bind(py).eq(callback)? {
-            kept.push(one);
+    let known: Vec<Bound<'_, PyAny>> = wait.state.with(py, |state| {
+        let callbacks = state.first.iter().chain(&state.more);
+        callbacks.map(|known| known.callback.clone_ref(py).into_bound(py)).collect()
+    });
+    // Comparing may run anything, and fail; what it changes meanwhile stays as it leaves it.
+    let mut equal = Vec::new();
+    for known in known {
+        if known.eq(callback)? {
+            equal.push(known);
         }
     }
-    let removed = count - kept.len();
-    wait.state.with(py, |state| {
-        kept.append(&mut state.more);
-        state.more = kept;
+    let removed: Vec<Callback> = wait.state.with(py, |state| {
+        let mut belongs = |known: &mut Callback| equal.iter().any(|equal| equal.is(&known.callback));
+        let first = state.first.take_if(&mut belongs);
+        first.into_iter().chain(state.more.extract_if(.., belongs)).collect()
     });
-    Ok(removed)
+    Ok(removed.len())
 }
 
 /// Wakes the waiting task to be cancelled; whether anybody waits.
@@ -64,7 +66,7 @@ pub fn cancel(this: This<'_, '_>, wait: &Wait, message: Option<Py<PyAny>>) -> Py
         return Ok(false);
     }
     wait.withdraw(this);
-    wake(&this, wait, Wake::Cancelled(message)).map(|()| true)
+    wake(&this, wait, Wake::Cancelled(message))
 }
 
 /// What the future protocol's `result()` returns or raises: None, unless the wait has failed.

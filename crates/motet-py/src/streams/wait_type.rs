@@ -11,7 +11,7 @@
 //! Invariants of an object of this class, from [`allocate`] on: the Rust part is initialised; it is dropped once, by `tp_dealloc`.
 //! The class cannot be instantiated nor derived from by programs.
 
-use super::wait::{self, Method, Step, Wait};
+use super::wait::{self, Step, Wait};
 use super::{not_begun, spares, wait_methods};
 use crate::heap_type;
 use crate::method::{enter, fast_method};
@@ -121,7 +121,7 @@ pub fn allocate(py: Python<'_>, wait: Wait) -> PyResult<Bound<'_, PyAny>> {
 }
 
 /// Makes an object in new memory.
-fn allocate_new(py: Python<'_>, wait: Wait) -> PyResult<Bound<'_, PyAny>> {
+pub fn allocate_new(py: Python<'_>, wait: Wait) -> PyResult<Bound<'_, PyAny>> {
     let class = make(py)?.as_type_ptr();
     // SAFETY: a class with the generic allocator; the memory comes zeroed and tracked. Nothing runs between the allocation and the
     // write that could look at it.
@@ -141,15 +141,6 @@ unsafe fn fill(object: *mut ffi::PyObject, wait: Wait) {
         (&raw mut (*object).vectorcall).write(wait_methods::add_done_callback);
         (&raw mut (*object).wait).write(wait);
     }
-}
-
-/// What `drain()` returns when there is nothing to wait for: one object for all streams.
-#[inline]
-pub fn drained(py: Python<'_>) -> PyResult<Py<PyAny>> {
-    static DRAINED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let drained = DRAINED
-        .get_or_try_init(py, || allocate_new(py, Wait::for_nothing(Method::Drain)).map(Bound::unbind))?;
-    Ok(drained.clone_ref(py))
 }
 
 /// The memory of an object that is gone: untracked, its Rust part moved out.

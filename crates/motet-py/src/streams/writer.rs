@@ -4,7 +4,7 @@ use super::home::Home;
 use super::protocol::{self, ProtocolCore};
 use super::reader::ReaderCore;
 use super::wait::{Arrival, Method, Step, Target, Wait};
-use super::{imported, not_begun, wait_type};
+use super::{imported, not_begun, spares, wait_type};
 use crate::call;
 use crate::exclusive::Exclusive;
 use crate::method::{Arguments, Storage, attach_method, fast_method};
@@ -107,13 +107,14 @@ fn drain(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
     let py = this.py();
     let writer = core(this);
     let core = writer.get();
-    let Part::Native(protocol) = &core.parts()?.protocol else {
+    let parts = core.parts()?;
+    let Part::Native(protocol) = &parts.protocol else {
         // Not a stream's protocol but a subprocess's, say: asyncio's own way.
         static DRAIN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         return imported(&DRAIN, py, "motet._streams", "stock_drain")?.call1((this,)).map(Bound::unbind);
     };
     if protocol.get().is_drained(py) && core.failure(py)?.is_none() && !core.is_closing_now(py)? {
-        return wait_type::drained(py);
+        return spares::drained(py, &parts.home);
     }
     let wait = Wait::new(Method::Drain, Target::Writer(writer.to_owned().unbind()), Want::All);
     wait_type::allocate(py, wait).map(Bound::unbind)
