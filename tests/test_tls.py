@@ -468,6 +468,24 @@ def test_an_alert_at_the_end_leaves_no_error_to_others(make_tls_loop: MakeLoop) 
     run(make_tls_loop, main)
 
 
+@pytest.mark.parametrize("make_tls_loop", ["native"], indirect=True)
+def test_an_error_of_the_socket_leaves_none_of_tls_to_others(make_tls_loop: MakeLoop) -> None:
+    other, _server, _to_server = _in_memory()
+
+    async def main() -> None:
+        async with in_hand() as (here, peer):
+            # TLS is at its end, and the socket too: what is written fails in both.
+            with pytest.raises(ssl.SSLWantReadError):
+                here.transport.get_extra_info("ssl_object").unwrap()
+            peer.sock.close()
+            here.transport.write(b"x")
+            assert isinstance(await here.lost, ConnectionError)
+            with pytest.raises(ssl.SSLWantReadError):
+                other.read(1)
+
+    run(make_tls_loop, main)
+
+
 def test_an_object_outlives_its_connection(make_tls_loop: MakeLoop) -> None:
     async def main() -> None:
         async with pair() as (there, here):

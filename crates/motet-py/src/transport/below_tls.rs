@@ -87,7 +87,11 @@ pub fn send_records(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<
             (Err(Failed), Ok(_)) => break Err(Failed),
             (Ok(()), Ok(Some(_))) => {}
             (Ok(()), Ok(None)) => break Ok(()),
-            (_, Err(error)) => {
+            (made, Err(error)) => {
+                if made.is_err() {
+                    // The socket's error is the one that is told.
+                    tls::forget_errors(&above);
+                }
                 let message = "Fatal write error on socket transport";
                 return lifecycle::fail(transport, os_error(error), message);
             }
