@@ -13,13 +13,12 @@ use pyo3::{Borrowed, intern};
 /// Ends the connection in good order; one that has not become one yet, at once.
 pub fn start(transport: &Bound<'_, PyAny>) -> PyResult<()> {
     let this = body(transport.as_borrowed());
-    let phase = this.with(|layer| {
-        layer.closing = true;
+    let (phase, closing) = this.with(|layer| {
         let phase = layer.phase;
         if phase == Phase::Open {
             layer.phase = Phase::Flushing;
         }
-        phase
+        (phase, std::mem::replace(&mut layer.closing, true))
     });
     match phase {
         Phase::Waiting | Phase::Handshake => abort(transport, None),
@@ -27,6 +26,8 @@ pub fn start(transport: &Bound<'_, PyAny>) -> PyResult<()> {
             start_timer(transport, this.shutdown_seconds, Step::ShutdownTimeout)?;
             flush(transport)
         }
+        // It flushes because of its peer so far, which may take its time for that; from now on it may not.
+        Phase::Flushing if !closing => start_timer(transport, this.shutdown_seconds, Step::ShutdownTimeout),
         _ => Ok(()),
     }
 }
