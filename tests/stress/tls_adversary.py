@@ -35,7 +35,8 @@ def record(kind: int, content: bytes, length: int | None = None) -> bytes:
 def forget_openssl_errors() -> None:
     """Empties this thread's queue of errors, as each exception of `ssl` does.
 
-    `unwrap()` takes a fatal alert for the peer's end, and leaves the alert's error for the thread's next call on any connection.
+    `unwrap()` takes a fatal alert for the peer's end, and leaves the alert's error for the thread's next call
+    on any connection.
     """
     with suppress(ssl.SSLError):
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=b"no certificate")
