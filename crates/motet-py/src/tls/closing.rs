@@ -1,6 +1,6 @@
 //! How a connection ends: what was written is sent, then the peers tell each other the end, then the socket is closed.
 
-use super::{Phase, Step, Tls, body, fail, handshake, reading};
+use super::{Phase, Step, Tls, body, fail, handshake, reading, writing};
 use crate::call;
 use crate::task::Task;
 use crate::transport::{self, Deferred};
@@ -59,12 +59,17 @@ pub fn flush(transport: &Bound<'_, PyAny>) -> PyResult<()> {
         reading::read(transport, 0)?;
     }
     match this.lower(py) {
-        Some(lower) if this.phase() == Phase::Flushing => transport::send_queue(&lower),
+        Some(lower) if this.phase() == Phase::Flushing => {
+            if !transport::has_to_wait(&lower) && writing::encrypt_rest(transport)? {
+                return flushed(transport);
+            }
+            transport::send_queue(&lower)
+        }
         _ => Ok(()),
     }
 }
 
-/// All is sent: the peers tell each other the end.
+/// All is sent, or goes out together with the end: the peers tell each other the end.
 pub fn flushed(transport: &Bound<'_, PyAny>) -> PyResult<()> {
     body(transport.as_borrowed()).with(|layer| layer.phase = Phase::Shutdown);
     drive(transport)

@@ -171,6 +171,12 @@ pub fn queued_bytes(transport: &Bound<'_, PyAny>) -> usize {
     body(transport.as_borrowed()).with(|connection| connection.stream.queued_bytes())
 }
 
+/// Whether what is sent now would have to wait for room, as far as is known.
+pub fn has_to_wait(transport: &Bound<'_, PyAny>) -> bool {
+    body(transport.as_borrowed())
+        .with(|connection| connection.stream.queued_bytes() > 0 || connection.stream.is_blocked())
+}
+
 /// Whether the connection is closing or closed.
 pub fn is_closing(transport: &Bound<'_, PyAny>) -> bool {
     body(transport.as_borrowed()).with(|connection| connection.stream.is_closing())
