@@ -210,3 +210,20 @@ def test_urgent_data_does_not_hide_what_follows(make_loop: MakeLoop) -> None:
 
     with closing(make_loop()) as loop:
         assert loop.run_until_complete(main()) == b"before behind"
+
+
+def test_a_refused_protocol_leaves_the_socket_as_it_was() -> None:
+    class Refused(asyncio.Protocol):
+        @property  # type: ignore[misc]
+        def __class__(self) -> type:
+            raise RuntimeError("no class")
+
+    async def main() -> None:
+        near, far = socket.socketpair()
+        with far:
+            with pytest.raises(RuntimeError, match="no class"):
+                await asyncio.get_running_loop().create_unix_connection(Refused, sock=near)
+            near.close()
+            assert near.fileno() == -1
+
+    motet.run(main())

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import shutil
 import socket
 import ssl
+import subprocess
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -87,6 +90,27 @@ def test_an_openssl_that_cannot_be_reached(run_program: RunProgram, change: str)
     """
     result = run_program(program)
     assert (result.stdout, result.stderr) == ("memory-bio\n", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux" or shutil.which("cc") is None, reason="preloads what it compiles")
+@pytest.mark.parametrize(
+    ("function", "way"),
+    [("SSL_read_ex", "memory-bio"), ("BIO_get_data", "memory-bio"), ("some_other", "native")],
+)
+def test_calls_that_another_library_answers_are_not_passed_over(
+    run_program: RunProgram, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, function: str, way: str
+) -> None:
+    source, library = tmp_path / "first.c", tmp_path / "first.so"
+    source.write_text(f"int {function}(void) {{ return 0; }}")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
+    monkeypatch.setenv("LD_PRELOAD", str(library))
+    result = run_program("""
+        import motet
+        loop = motet.new_event_loop()
+        print(loop.statistics()["tls"])
+        loop.close()
+    """)
+    assert (result.stdout, result.stderr) == (f"{way}\n", "")
 
 
 def test_a_wrong_way_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -462,6 +486,24 @@ def test_an_alert_at_the_end_leaves_no_error_to_others(make_tls_loop: MakeLoop) 
                 await peer.read(1)
             await peer.send()
             await here.lost
+            with pytest.raises(ssl.SSLWantReadError):
+                other.read(1)
+
+    run(make_tls_loop, main)
+
+
+@pytest.mark.parametrize("make_tls_loop", ["native"], indirect=True)
+def test_an_error_of_the_socket_leaves_none_of_tls_to_others(make_tls_loop: MakeLoop) -> None:
+    other, _server, _to_server = _in_memory()
+
+    async def main() -> None:
+        async with in_hand() as (here, peer):
+            # TLS is at its end, and the socket too: what is written fails in both.
+            with pytest.raises(ssl.SSLWantReadError):
+                here.transport.get_extra_info("ssl_object").unwrap()
+            peer.sock.close()
+            here.transport.write(b"x")
+            assert isinstance(await here.lost, ConnectionError)
             with pytest.raises(ssl.SSLWantReadError):
                 other.read(1)
 

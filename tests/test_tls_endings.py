@@ -52,6 +52,21 @@ def test_a_close_in_good_order(make_tls_loop: MakeLoop) -> None:
     run(make_tls_loop, main)
 
 
+@pytest.mark.parametrize("make_tls_loop", ["native"], indirect=True)
+def test_what_is_written_last_and_the_end_go_out_together(make_tls_loop: MakeLoop) -> None:
+    async def main() -> None:
+        async with in_hand() as (keeper, peer):
+            keeper.transport.write(b"last")
+            keeper.transport.close()
+            peer.incoming.write(peer.sock.recv(65536))
+            assert peer.tls.read(100) == b"last"
+            assert peer.tls.read(1) == b""
+            await peer.call(peer.tls.unwrap)
+            assert await keeper.lost is None
+
+    run(make_tls_loop, main)
+
+
 def test_the_peer_closes_in_good_order(make_tls_loop: MakeLoop) -> None:
     async def main() -> None:
         async with in_hand() as (keeper, peer):

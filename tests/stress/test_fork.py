@@ -147,3 +147,70 @@ def test_a_signal_to_the_child_is_not_the_parents(run_program: RunProgram) -> No
         print(called)
     """)
     assert ended.stdout == "[]\n", ended.stderr
+
+
+def test_a_fork_while_the_watchdog_is_made(run_program: RunProgram) -> None:
+    ended = run_program("""
+        import asyncio, faulthandler, os, signal, threading, warnings, motet
+
+        warnings.simplefilter("ignore", DeprecationWarning)
+        register = faulthandler.register
+        inside, forked = threading.Event(), threading.Event()
+
+        def register_slowly(*arguments, **keywords):
+            inside.set()
+            forked.wait()
+            register(*arguments, **keywords)
+
+        faulthandler.register = register_slowly
+        thread = threading.Thread(target=lambda: motet.run(asyncio.sleep(0)))
+        thread.start()
+        inside.wait()
+        process = os.fork()
+        if process == 0:
+            signal.alarm(20)
+            faulthandler.register = register
+            motet.run(asyncio.sleep(0))
+            os._exit(3)
+        forked.set()
+        thread.join()
+        _, status = os.waitpid(process, 0)
+        print(os.waitstatus_to_exitcode(status))
+    """)
+    assert ended.stdout == "3\n", ended.stderr
+
+
+def test_children_reach_a_loop_that_other_threads_wake(run_program: RunProgram) -> None:
+    # On one processor a thread is often interrupted just where it has woken the loop.
+    ended = run_program("""
+        import asyncio, os, signal, threading, warnings, motet
+
+        warnings.simplefilter("ignore", DeprecationWarning)
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        loop = motet.new_event_loop()
+        running = threading.Event()
+
+        async def read_on():
+            running.set()
+            while True:
+                await asyncio.gather(*(motet.read_bytes("/dev/null") for _ in range(2)))
+
+        reading = loop.create_task(read_on())
+        thread = threading.Thread(target=lambda: loop.run_until_complete(asyncio.wait([reading])))
+        thread.start()
+        running.wait()
+        ends = set()
+        for _ in range(200):
+            process = os.fork()
+            if process == 0:
+                signal.alarm(20)
+                loop.call_soon_threadsafe(int)
+                os._exit(0)
+            ends.add(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+        loop.call_soon_threadsafe(reading.cancel)
+        thread.join()
+        loop.close()
+        print(ends)
+    """)
+    assert ended.stdout == "{0}\n", ended.stderr

@@ -40,10 +40,6 @@ pub fn begin<'py>(
         Some(name) if name.is_truthy()? => Peer::Named,
         Some(_) => Peer::Unnamed,
     };
-    // The number must not be reused while this transport has it, even if the program closes its socket object: as
-    // `socket.makefile` does, the object is told that it is in use.
-    let uses: i64 = socket.getattr(intern!(py, "_io_refs"))?.extract()?;
-    socket.setattr(intern!(py, "_io_refs"), uses + 1)?;
     let inner = Inner {
         endpoint: Endpoint::default(),
         received: VecDeque::new(),
@@ -59,6 +55,7 @@ pub fn begin<'py>(
     };
     let class = TYPE.get(py).expect("the module's initialisation has made the class");
     let event_loop_of = event_loop.clone().unbind();
+    shared::hold(socket)?;
     let transport = class.allocate(
         py,
         DatagramTransport { event_loop: event_loop_of, family, peer, inner: RefCell::new(inner) },

@@ -120,6 +120,11 @@ pub fn take_records(transport: &Bound<'_, PyAny>, books: &mut Books) -> Result<(
     this.with_session(transport.py(), |layer| writing::encrypt(layer, books))
 }
 
+/// What [`take_records`] has failed with is not told: OpenSSL's error must not be left to other connections.
+pub fn forget_errors(transport: &Bound<'_, PyAny>) {
+    body(transport.as_borrowed()).with(|layer| layer.session.forget_errors());
+}
+
 /// Nothing more can be sent for now: all is sent, or the socket is full.
 pub fn sent(transport: &Bound<'_, PyAny>, result: Result<(), Failed>) -> PyResult<()> {
     if let Err(Failed) = result {

@@ -1,6 +1,6 @@
 //! How a connection ends: what was written is sent, then the peers tell each other the end, then the socket is closed.
 
-use super::{Phase, Step, Tls, body, fail, handshake, reading};
+use super::{Phase, Step, Tls, body, fail, handshake, reading, writing};
 use crate::call;
 use crate::task::Task;
 use crate::transport::{self, Deferred, common};
@@ -12,13 +12,12 @@ use pyo3::{Borrowed, intern};
 /// Ends the connection in good order; one that has not become one yet, at once.
 pub fn start(transport: &Bound<'_, PyAny>) -> PyResult<()> {
     let this = body(transport.as_borrowed());
-    let phase = this.with(|layer| {
-        layer.closing = true;
+    let (phase, closing) = this.with(|layer| {
         let phase = layer.phase;
         if phase == Phase::Open {
             layer.phase = Phase::Flushing;
         }
-        phase
+        (phase, std::mem::replace(&mut layer.closing, true))
     });
     match phase {
         Phase::Waiting | Phase::Handshake => abort(transport, None),
@@ -26,6 +25,8 @@ pub fn start(transport: &Bound<'_, PyAny>) -> PyResult<()> {
             start_timer(transport, this.shutdown_seconds, Step::ShutdownTimeout)?;
             flush(transport)
         }
+        // It flushes because of its peer so far, which may take its time for that; from now on it may not.
+        Phase::Flushing if !closing => start_timer(transport, this.shutdown_seconds, Step::ShutdownTimeout),
         _ => Ok(()),
     }
 }
@@ -57,12 +58,17 @@ pub fn flush(transport: &Bound<'_, PyAny>) -> PyResult<()> {
         reading::read(transport, 0)?;
     }
     match this.lower(py) {
-        Some(lower) if this.phase() == Phase::Flushing => transport::send_queue(&lower),
+        Some(lower) if this.phase() == Phase::Flushing => {
+            if !transport::has_to_wait(&lower) && writing::encrypt_rest(transport)? {
+                return flushed(transport);
+            }
+            transport::send_queue(&lower)
+        }
         _ => Ok(()),
     }
 }
 
-/// All is sent: the peers tell each other the end.
+/// All is sent, or goes out together with the end: the peers tell each other the end.
 pub fn flushed(transport: &Bound<'_, PyAny>) -> PyResult<()> {
     body(transport.as_borrowed()).with(|layer| layer.phase = Phase::Shutdown);
     drive(transport)

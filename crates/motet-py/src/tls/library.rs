@@ -10,7 +10,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
-use std::ffi::CString;
+use std::ffi::{CString, c_ulong};
 use std::ptr::NonNull;
 
 /// How an `_ssl._SSLSocket` begins.
@@ -36,6 +36,12 @@ struct Modules {
     ssl_object: Py<PyType>,
     ssl_socket: Py<PyType>,
     ssl_context: Py<PyType>,
+    /// The context's own attributes: the properties of `ssl.SSLContext` wrap what they return.
+    message_callback: Py<PyAny>,
+    options: Py<PyAny>,
+    /// Options that let clients renegotiate where they are set, or where they are not.
+    allowing: u64,
+    forbidding: u64,
 }
 
 static MODULES: PyOnceLock<Option<Modules>> = PyOnceLock::new();
@@ -55,17 +61,28 @@ fn find(py: Python<'_>) -> PyResult<Option<Modules>> {
         Err(error) => return Err(error),
     };
     let Ok(file) = CString::new(file) else { return Ok(None) };
-    let version = outer.getattr("OPENSSL_VERSION_NUMBER")?.extract()?;
+    let version: c_ulong = outer.getattr("OPENSSL_VERSION_NUMBER")?.extract()?;
     // SAFETY: the interpreter's own module, which is a binding to OpenSSL.
     let Ok(library) = (unsafe { Library::of_loaded(&file, version) }) else { return Ok(None) };
     let class = |module: &Bound<'_, PyModule>, name| -> PyResult<Py<PyType>> {
         Ok(module.getattr(name)?.cast_into::<PyType>()?.unbind())
     };
+    let (ssl_socket, ssl_context) = (class(&inner, "_SSLSocket")?, class(&inner, "_SSLContext")?);
+    let size = |class: &Py<PyType>| class.bind(py).getattr("__basicsize__")?.extract::<usize>();
+    if size(&ssl_socket)? < size_of::<SslSocket>() || size(&ssl_context)? < size_of::<Context>() {
+        return Ok(None);
+    }
+    // `SSL_OP_ALLOW_CLIENT_RENEGOTIATION` of OpenSSL 3, where it is off by default, and `SSL_OP_NO_RENEGOTIATION`.
+    let (allowing, forbidding) = if version < 0x3000_0000 { (0, 1 << 30) } else { (1 << 8, 0) };
     Ok(Some(Modules {
         library,
         ssl_object: class(&outer, "SSLObject")?,
-        ssl_socket: class(&inner, "_SSLSocket")?,
-        ssl_context: class(&inner, "_SSLContext")?,
+        message_callback: ssl_context.getattr(py, "_msg_callback")?,
+        options: ssl_context.getattr(py, "options")?,
+        ssl_socket,
+        ssl_context,
+        allowing,
+        forbidding,
     }))
 }
 
@@ -94,8 +111,8 @@ pub fn session_of<'py>(
     }
     let inner = object.getattr(intern!(py, "_sslobj"))?;
     if !inner.getattr(intern!(py, "context"))?.is(context)
-        || !context.getattr(intern!(py, "_msg_callback"))?.is_none()
-        || lets_clients_renegotiate(context)?
+        || !own(&modules.message_callback, context)?.is_none()
+        || lets_clients_renegotiate(modules, context)?
     {
         return Ok(None);
     }
@@ -107,33 +124,28 @@ pub fn session_of<'py>(
     Ok(session.map(|session| (inner, session)))
 }
 
-/// Whether a handshake, with the program's callbacks in it, may come in the midst of reading.
-fn lets_clients_renegotiate(context: &Bound<'_, PyAny>) -> PyResult<bool> {
-    /// `SSL_OP_NO_RENEGOTIATION`, and `SSL_OP_ALLOW_CLIENT_RENEGOTIATION` of OpenSSL 3, where it is off by default.
-    const FORBIDDEN: u64 = 1 << 30;
-    const ALLOWED: u64 = 1 << 8;
+/// What a context has for one of its class's own attributes.
+fn own<'py>(attribute: &Py<PyAny>, context: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = context.py();
-    let options: u64 = context.getattr(intern!(py, "options"))?.extract()?;
-    let version: u64 =
-        py.import(intern!(py, "ssl"))?.getattr(intern!(py, "OPENSSL_VERSION_NUMBER"))?.extract()?;
-    Ok(if version < 0x3000_0000 { options & FORBIDDEN == 0 } else { options & ALLOWED != 0 })
+    attribute.bind(py).call_method1(intern!(py, "__get__"), (context,))
+}
+
+/// Whether a handshake, with the program's callbacks in it, may come in the midst of reading.
+fn lets_clients_renegotiate(modules: &Modules, context: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let options: u64 = own(&modules.options, context)?.extract()?;
+    Ok(options & modules.allowing != 0 || options & modules.forbidding != modules.forbidding)
 }
 
 /// The `SSL` object in an `_ssl._SSLSocket`, if that is laid out as known here.
 fn ssl_of(modules: &Modules, inner: &Bound<'_, PyAny>) -> PyResult<Option<NonNull<Ssl>>> {
     let py = inner.py();
-    let size = |class: &Bound<'_, PyType>| class.getattr(intern!(py, "__basicsize__"))?.extract::<usize>();
     let class = modules.ssl_socket.bind(py);
     let context = inner.getattr(intern!(py, "context"))?;
-    if !inner.get_type().is(class)
-        || size(class)? < size_of::<SslSocket>()
-        || size(modules.ssl_context.bind(py))? < size_of::<Context>()
-        || !context.is_instance(modules.ssl_context.bind(py))?
-    {
+    if !inner.get_type().is(class) || !context.is_instance(modules.ssl_context.bind(py))? {
         return Ok(None);
     }
-    // SAFETY: live objects of classes whose instances are at least this large, so that the words can be read; what they hold is
-    // checked below before it is used.
+    // SAFETY: live objects of classes whose instances are at least this large, as `find` has seen, so that the words can be read; what
+    // they hold is checked below before it is used.
     let (inner_parts, context_parts) =
         unsafe { (&*inner.as_ptr().cast::<SslSocket>(), &*context.as_ptr().cast::<Context>()) };
     if !inner_parts.socket.is_null() || inner_parts.context != context.as_ptr() {

@@ -145,7 +145,7 @@ fn can_write_eof(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>
 
 fn close(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
     let (tls, _claim) = claimed(this, "transport.close()")?;
-    if tls.phase() < Phase::Flushing {
+    if tls.with(|layer| layer.phase < Phase::Shutdown && !layer.closing) {
         tls.event_loop.get().require_open()?;
         closing::start(&this)?;
     }

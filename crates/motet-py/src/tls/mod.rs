@@ -21,7 +21,8 @@ mod reading;
 mod writing;
 
 pub use below::{
-    attach, connection_lost, connection_made, end_of_input, put_input, received, run_step, sent, take_records,
+    attach, connection_lost, connection_made, end_of_input, forget_errors, put_input, received, run_step,
+    sent, take_records,
 };
 pub use library::reach;
 pub use methods::tls_type;

@@ -34,6 +34,18 @@ pub fn keep(this: &Tls, count: usize) -> PyResult<()> {
     })
 }
 
+/// As [`keep`], of a protocol that wants nothing now. The socket's transport is to receive no more either, or what a peer sends
+/// while the connection closes would pile up here.
+fn keep_back(transport: &Bound<'_, PyAny>, count: usize) -> PyResult<()> {
+    let this = body(transport.as_borrowed());
+    if this.with(|layer| layer.reading_paused)
+        && let Some(lower) = this.lower(transport.py())
+    {
+        transport::pause_reading(&lower);
+    }
+    keep(this, count)
+}
+
 /// Reads what there is, and `count` bytes in the loop's read buffer behind it; the protocol gets it.
 pub fn read(transport: &Bound<'_, PyAny>, count: usize) -> PyResult<()> {
     let py = transport.py();
@@ -46,7 +58,7 @@ pub fn read(transport: &Bound<'_, PyAny>, count: usize) -> PyResult<()> {
             Some((protocol.bind(py).clone(), layer.delivery))
         });
         let Some((protocol, delivery)) = next else {
-            return if count > 0 { keep(this, count) } else { Ok(()) };
+            return if count > 0 { keep_back(transport, count) } else { Ok(()) };
         };
         let result = if delivery == Delivery::Buffer {
             if count > 0 {

@@ -105,6 +105,28 @@ pub fn encrypt(layer: &mut Layer, books: &mut Books) -> Result<(), Failed> {
     result
 }
 
+/// Makes a record of what is queued, if one holds it all, and leaves it with the session: what follows goes out with it. Whether
+/// nothing is queued any more.
+pub fn encrypt_rest(transport: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let this = body(transport.as_borrowed());
+    this.event_loop.get().with("transport.close()", |state| {
+        this.with_session(transport.py(), |layer| {
+            while !layer.queue.is_empty() && layer.queue.bytes() <= RECORD {
+                match encrypt_some(layer, &mut state.joined, RECORD) {
+                    Ok(Written::Bytes(count)) => layer.queue.advance(count),
+                    Ok(Written::Blocked) => break,
+                    Err(Failed) => {
+                        // The next attempt fails in the same way, and is told.
+                        layer.session.forget_errors();
+                        break;
+                    }
+                }
+            }
+            layer.queue.is_empty()
+        })
+    })
+}
+
 /// Makes records of the first piece, or one of as many small pieces as it takes.
 fn encrypt_some(layer: &mut Layer, joined: &mut Vec<u8>, most: usize) -> Result<Written, Failed> {
     let Layer { queue, session, .. } = layer;

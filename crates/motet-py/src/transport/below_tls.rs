@@ -87,7 +87,11 @@ pub fn send_records(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<
             (Err(Failed), Ok(_)) => break Err(Failed),
             (Ok(()), Ok(Some(_))) => {}
             (Ok(()), Ok(None)) => break Ok(()),
-            (_, Err(error)) => {
+            (made, Err(error)) => {
+                if made.is_err() {
+                    // The socket's error is the one that is told.
+                    tls::forget_errors(&above);
+                }
                 let message = "Fatal write error on socket transport";
                 return lifecycle::fail(transport, os_error(error), message);
             }
@@ -165,6 +169,12 @@ pub fn request_flush_of(transport: &Bound<'_, PyAny>) -> PyResult<()> {
 /// Bytes that wait here to be sent.
 pub fn queued_bytes(transport: &Bound<'_, PyAny>) -> usize {
     body(transport.as_borrowed()).with(|connection| connection.stream.queued_bytes())
+}
+
+/// Whether what is sent now would have to wait for room, as far as is known.
+pub fn has_to_wait(transport: &Bound<'_, PyAny>) -> bool {
+    body(transport.as_borrowed())
+        .with(|connection| connection.stream.queued_bytes() > 0 || connection.stream.is_blocked())
 }
 
 /// Whether the connection is closing or closed.

@@ -48,6 +48,9 @@ fn allocate<'py>(
         error: None,
     };
     let class = TYPE.get(py).expect("the module's initialisation has made the class");
+    if let Socket::Shared(socket_object, _) = &connection.socket {
+        hold(socket_object.bind(py))?;
+    }
     let above = connection.delivery == Delivery::Tls;
     let transport = class.allocate(
         py,
@@ -57,6 +60,14 @@ fn allocate<'py>(
         tls::attach(protocol, event_loop, &transport)?;
     }
     Ok(transport)
+}
+
+/// Tells a socket object that it is in use, as `socket.makefile` does: its number must not be reused while a transport has it, even
+/// if the program closes the object. To be called when nothing stands before the transport any more, which gives it up again.
+pub fn hold(socket_object: &Bound<'_, PyAny>) -> PyResult<()> {
+    let uses = intern!(socket_object.py(), "_io_refs");
+    let count: i64 = socket_object.getattr(uses)?.extract()?;
+    socket_object.setattr(uses, count + 1)
 }
 
 /// The transport of a socket object, which it takes over. The protocol hears of the connection in a later round.
@@ -80,10 +91,6 @@ pub fn connect<'py>(
         None => PyDict::new(py),
     };
     super::extra_info::describe_socket(&extra, socket_object)?;
-    // The number must not be reused while this transport has it, even if the program closes its socket object: as
-    // `socket.makefile` does, the object is told that it is in use.
-    let uses: i64 = socket_object.getattr(intern!(py, "_io_refs"))?.extract()?;
-    socket_object.setattr(intern!(py, "_io_refs"), uses + 1)?;
     let socket = Socket::Shared(socket_object.clone().unbind(), descriptor);
     let attach = server.as_ref().map(|server| server.clone_ref(py));
     let context = context::copy_current(py)?;

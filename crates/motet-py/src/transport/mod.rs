@@ -22,8 +22,8 @@ mod methods;
 mod sendfile;
 
 pub use below_tls::{
-    close, force_close, is_closing, pause_reading, put_below_tls, queued_bytes, request_flush_of,
-    resume_reading, send_queue,
+    close, force_close, has_to_wait, is_closing, pause_reading, put_below_tls, queued_bytes,
+    request_flush_of, resume_reading, send_queue,
 };
 pub use delivery::{Delivery, feed_reader};
 pub use input_output::{flush, ready, run_deferred};

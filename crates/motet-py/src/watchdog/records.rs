@@ -30,6 +30,8 @@ pub struct Watched {
     pub pulse: Pulse,
     threshold: AtomicU64,
     thread: AtomicUsize,
+    /// The process that has made this: in a child the lock of the records may be held for ever.
+    process: u32,
     records: Mutex<Vec<Record>>,
 }
 
@@ -39,6 +41,7 @@ impl Default for Watched {
             pulse: Pulse::new(),
             threshold: AtomicU64::new(THRESHOLD),
             thread: AtomicUsize::new(0),
+            process: std::process::id(),
             records: Mutex::default(),
         }
     }
@@ -81,19 +84,25 @@ impl Watched {
         self.thread.load(Ordering::Relaxed)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Record>> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The records. In a child of the process that has made the loop, nothing when somebody has them: who does may be gone.
+    fn lock(&self) -> Option<MutexGuard<'_, Vec<Record>>> {
+        if self.process == std::process::id() {
+            return Some(self.records.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        self.records.try_lock().ok()
     }
 
     /// Enters a block that still goes on.
     pub fn enter(&self, sequence: u64, began: u64, stack: Vec<Frame>) {
-        self.lock().push(Record { sequence, began, ended: None, stack });
+        if let Some(mut records) = self.lock() {
+            records.push(Record { sequence, began, ended: None, stack });
+        }
     }
 
     /// Notes the end of the block that was entered last, if it has ended, and keeps the longest ones. `moved_on` is when the loop
     /// was seen to do something else: the end of a block whose loop has not seen that it was marked.
     pub fn settle(&self, moved_on: Option<u64>) {
-        let mut records = self.lock();
+        let Some(mut records) = self.lock() else { return };
         if let Some(last) = records.iter_mut().find(|record| record.ended.is_none()) {
             last.ended = self.pulse.finished(last.sequence).or(moved_on);
         }
@@ -111,7 +120,7 @@ impl Watched {
     /// The blocks so far, longest first.
     pub fn records(&self) -> Vec<Record> {
         self.settle(None);
-        let mut records = self.lock().clone();
+        let mut records = self.lock().map_or_else(Vec::new, |records| records.clone());
         records.sort_by_key(|record| std::cmp::Reverse(record.nanoseconds()));
         records
     }

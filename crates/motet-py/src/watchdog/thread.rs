@@ -10,10 +10,9 @@ use crate::sys;
 use motet_reactor::clock::{Clock, MonotonicClock};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::sync::MutexExt;
 use pyo3::types::PyDict;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -65,14 +64,44 @@ fn current() -> Option<&'static Dog> {
 
 /// This process's watchdog, made at the first call.
 fn current_or_new(py: Python<'_>) -> PyResult<&'static Dog> {
-    static MAKING: Mutex<()> = Mutex::new(());
     if let Some(dog) = current() {
         return Ok(dog);
     }
-    let _making = MAKING.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
+    let _making = Making::begin(py);
     match current() {
         Some(dog) => Ok(dog),
         None => create(py),
+    }
+}
+
+/// That a watchdog is being made: one in a process at a time. Making it calls Python, and so lets other threads run, which may fork:
+/// a mutex would stay locked in the child.
+struct Making {
+    process: u32,
+}
+
+/// The process in which one is being made, or was when it forked; or 0.
+static MAKER: AtomicU32 = AtomicU32::new(0);
+
+impl Making {
+    fn begin(py: Python<'_>) -> Self {
+        let process = std::process::id();
+        loop {
+            let maker = MAKER.load(Ordering::Relaxed);
+            let free = maker != process
+                && MAKER.compare_exchange(maker, process, Ordering::Acquire, Ordering::Relaxed).is_ok();
+            if free {
+                return Self { process };
+            }
+            py.detach(|| std::thread::sleep(Duration::from_millis(1)));
+        }
+    }
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        // A failure means that this is a child, which was forked in between and has begun anew.
+        let _ = MAKER.compare_exchange(self.process, 0, Ordering::Release, Ordering::Relaxed);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, c_char, c_int, c_long, c_ulong, c_void};
 use std::fmt;
+use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 
@@ -41,6 +42,8 @@ pub enum Unavailable {
     NotLoaded,
     /// Nothing that it is linked with has a function of this name.
     Missing(&'static CStr),
+    /// Its own calls of this function, or of others, may reach another OpenSSL than the one that it is linked with.
+    Ambiguous(&'static CStr),
     /// It is linked with another version of OpenSSL than expected: this one.
     Version(c_ulong),
     /// OpenSSL has refused to set up what is needed.
@@ -52,6 +55,7 @@ impl fmt::Display for Unavailable {
         match self {
             Self::NotLoaded => write!(formatter, "the library is not loaded"),
             Self::Missing(name) => write!(formatter, "{} cannot be reached", name.to_string_lossy()),
+            Self::Ambiguous(name) => write!(formatter, "{} is there more than once", name.to_string_lossy()),
             Self::Version(found) => write!(formatter, "OpenSSL has the version {found:#x}"),
             Self::Refused => write!(formatter, "OpenSSL has no room for one more kind of input and output"),
         }
@@ -71,11 +75,11 @@ macro_rules! functions {
             /// # Safety
             /// What `find` returns for a name is OpenSSL's function of that name.
             unsafe fn find(
-                find: impl Fn(&CStr) -> Option<NonNull<c_void>>,
+                mut find: impl FnMut(&'static CStr) -> Result<NonNull<c_void>, Unavailable>,
             ) -> Result<Self, Unavailable> {
                 Ok(Self {
                     $($name: {
-                        let found = find($symbol).ok_or(Unavailable::Missing($symbol))?;
+                        let found = find($symbol)?;
                         // SAFETY: the caller's word; the type is the documented one, the same since OpenSSL 1.1.1.
                         unsafe {
                             std::mem::transmute::<
@@ -160,10 +164,9 @@ impl Library {
         // SAFETY: a C string; nothing is loaded anew, so that no initialiser runs. The handle is kept, and with it the library.
         let handle = unsafe { libc::dlopen(file.as_ptr(), libc::RTLD_NOW | libc::RTLD_NOLOAD) };
         let handle = NonNull::new(handle).ok_or(Unavailable::NotLoaded)?;
-        // SAFETY: an open handle and C strings; the search goes through the library and what it is linked with. What is found is
-        // OpenSSL's by the caller's word.
-        let functions =
-            unsafe { Functions::find(|name| NonNull::new(libc::dlsym(handle.as_ptr(), name.as_ptr())))? };
+        let mut files = [None; 2];
+        // SAFETY: an open handle, by the line above. What is found is OpenSSL's by the caller's word.
+        let functions = unsafe { Functions::find(|name| resolve(handle, name, &mut files))? };
         // SAFETY: takes nothing and returns a constant.
         let found = unsafe { (functions.version_number)() };
         if found != version || found < FIRST_VERSION || OTHERS.contains(&found) {
@@ -186,6 +189,38 @@ impl Library {
         // SAFETY: the caller's word.
         unsafe { (self.functions.context_of)(ssl.as_ptr()) }
     }
+}
+
+/// The function of this name that the calls of the library `handle` reach. `files` are those that libssl's functions and
+/// libcrypto's have come from so far.
+///
+/// # Safety
+/// `handle` is open.
+unsafe fn resolve(
+    handle: NonNull<c_void>,
+    name: &'static CStr,
+    files: &mut [Option<NonNull<c_void>>; 2],
+) -> Result<NonNull<c_void>, Unavailable> {
+    // SAFETY: an open handle and a C string; the search goes through the library and what it is linked with, and no further.
+    let found = NonNull::new(unsafe { libc::dlsym(handle.as_ptr(), name.as_ptr()) });
+    let found = found.ok_or(Unavailable::Missing(name))?;
+    // What the whole process offers comes first when a library's calls are bound: the program's own functions, and preloaded ones.
+    // Not on macOS, where calls are bound to a function of one file.
+    if cfg!(not(target_vendor = "apple")) {
+        // SAFETY: a C string.
+        let first = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+        if !first.is_null() && first != found.as_ptr() {
+            return Err(Unavailable::Ambiguous(name));
+        }
+    }
+    let mut place = MaybeUninit::<libc::Dl_info>::uninit();
+    // SAFETY: room for what is told of an address.
+    let known = unsafe { libc::dladdr(found.as_ptr(), place.as_mut_ptr()) } != 0;
+    // SAFETY: it has been filled in.
+    let file = if known { NonNull::new(unsafe { place.assume_init() }.dli_fbase) } else { None };
+    let file = file.ok_or(Unavailable::Ambiguous(name))?;
+    let part = &mut files[usize::from(name.to_bytes().starts_with(b"SSL_"))];
+    if *part.get_or_insert(file) == file { Ok(found) } else { Err(Unavailable::Ambiguous(name)) }
 }
 
 /// A name for the method table, as OpenSSL keeps it.
