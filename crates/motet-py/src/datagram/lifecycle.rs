@@ -55,7 +55,7 @@ pub fn begin<'py>(
     };
     let class = TYPE.get(py).expect("the module's initialisation has made the class");
     let event_loop_of = event_loop.clone().unbind();
-    shared::hold(socket)?;
+    common::hold(socket)?;
     let transport = class.allocate(
         py,
         DatagramTransport { event_loop: event_loop_of, family, peer, inner: RefCell::new(inner) },

@@ -134,6 +134,14 @@ pub fn found_or(
     }
 }
 
+/// Tells a socket object that it is in use, as `socket.makefile` does: its number must not be reused while a transport has it, even
+/// if the program closes the object. To be called when nothing stands before the transport any more, which gives it up again.
+pub fn hold(socket_object: &Bound<'_, PyAny>) -> PyResult<()> {
+    let uses = intern!(socket_object.py(), "_io_refs");
+    let count: i64 = socket_object.getattr(uses)?.extract()?;
+    socket_object.setattr(uses, count + 1)
+}
+
 /// Ends a wait, unless its caller has gone: with None, or with an error.
 pub fn resolve(py: Python<'_>, waiter: Option<Py<PyAny>>, error: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     let Some(waiter) = waiter else { return Ok(()) };

@@ -49,7 +49,7 @@ fn allocate<'py>(
     };
     let class = TYPE.get(py).expect("the module's initialisation has made the class");
     if let Socket::Shared(socket_object, _) = &connection.socket {
-        hold(socket_object.bind(py))?;
+        common::hold(socket_object.bind(py))?;
     }
     let above = connection.delivery == Delivery::Tls;
     let transport = class.allocate(
@@ -60,14 +60,6 @@ fn allocate<'py>(
         tls::attach(protocol, event_loop, &transport)?;
     }
     Ok(transport)
-}
-
-/// Tells a socket object that it is in use, as `socket.makefile` does: its number must not be reused while a transport has it, even
-/// if the program closes the object. To be called when nothing stands before the transport any more, which gives it up again.
-pub fn hold(socket_object: &Bound<'_, PyAny>) -> PyResult<()> {
-    let uses = intern!(socket_object.py(), "_io_refs");
-    let count: i64 = socket_object.getattr(uses)?.extract()?;
-    socket_object.setattr(uses, count + 1)
 }
 
 /// The transport of a socket object, which it takes over. The protocol hears of the connection in a later round.
