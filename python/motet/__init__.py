@@ -7,9 +7,9 @@
 'done'
 """
 
-import atexit
 import sys
-from importlib import import_module
+
+from . import _exit
 
 __all__ = [
     "AsyncBinaryFile",
@@ -114,19 +114,8 @@ else:
         if name not in _HOMES:
             problem = f"module {__name__!r} has no attribute {name!r}"
             raise AttributeError(problem, name=name, obj=sys.modules[__name__])
-        found = globals()[name] = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+        found = globals()[name] = getattr(_exit.load(f"{__name__}.{_HOMES[name]}"), name)
         return found
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})
-
-
-def _prepare_exit() -> None:
-    core = sys.modules.get(f"{__name__}._motet")
-    if core is not None:
-        core._prepare_exit()
-
-
-# Before the interpreter takes down what the watchdog uses, but behind the program's own exit handlers: these
-# may need loops that run in other threads.
-atexit.register(_prepare_exit)

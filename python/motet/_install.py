@@ -9,6 +9,8 @@ from asyncio import events
 from functools import wraps
 from typing import Any, Protocol
 
+from . import _exit
+
 
 def loops(native_tasks: bool) -> None:
     """Have motet make every loop that the program asks asyncio for without naming a kind.
@@ -18,9 +20,9 @@ def loops(native_tasks: bool) -> None:
     """
 
     def new_event_loop() -> asyncio.AbstractEventLoop:
-        from . import _motet, _tasks
-
-        return _tasks.loops_with(_motet.task_factory if native_tasks else None)()
+        factory = _exit.load("motet._motet").task_factory if native_tasks else None
+        made: asyncio.AbstractEventLoop = _exit.load("motet._tasks").loops_with(factory)()
+        return made
 
     policy = _default_policy()
     if policy is not None:

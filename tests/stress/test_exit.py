@@ -86,6 +86,11 @@ PROGRAMS = {
         threading.Thread(target=lambda: motet.run(be_busy()), daemon=True).start()
     time.sleep(0.05)
     """,
+    "daemon threads that begin": """
+    for _ in range(3):
+        threading.Thread(target=run_in_thread, daemon=True).start()
+    time.sleep(int.from_bytes(os.urandom(1), "big") / 5000)
+    """,
     "a daemon thread that is blocked": """
     async def block():
         time.sleep(60)

@@ -23,10 +23,7 @@ static BUSY: AtomicUsize = AtomicUsize::new(0);
 static PROCESS: AtomicU32 = AtomicU32::new(0);
 
 /// A loop that runs.
-pub struct Busy {
-    /// It has begun while the interpreter was exiting, from a function of `atexit`, which may wait for it: it is not frozen.
-    late: bool,
-}
+pub struct Busy(());
 
 impl Busy {
     pub fn begin() -> Self {
@@ -35,14 +32,14 @@ impl Busy {
             BUSY.store(0, Ordering::Relaxed);
         }
         BUSY.fetch_add(1, Ordering::Relaxed);
-        Self { late: EXITING.load(Ordering::Relaxed) != 0 }
+        Self(())
     }
 
     /// Whether another thread takes the interpreter down.
     #[inline]
     pub fn must_freeze(&self) -> bool {
         let exiting = EXITING.load(Ordering::Relaxed);
-        exiting != 0 && exiting != thread_token() && !self.late
+        exiting != 0 && exiting != thread_token()
     }
 
     /// Waits for I/O without the GIL; does not come back once the interpreter exits.
