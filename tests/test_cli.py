@@ -358,6 +358,11 @@ def test_threshold_reaches_every_loop(tmp_path: Path) -> None:
             ["--report", "missing.py"],
             "can't open file '{folder}/missing.py': [Errno 2] No such file or directory",
         ),
+        (
+            ["--report", "out.json", "script.py"],
+            "can't open file '{folder}/out.json': [Errno 2] No such file or directory "
+            "(a report's file follows an equals sign: --report=out.json)",
+        ),
         ([], "no program; give a script, a directory, a zip file, '-' or -m module"),
         (["-m"], "-m needs the name of a module"),
         (
@@ -379,7 +384,15 @@ def test_missing_module_and_main_as_python_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "option", ["--unknown", "--blocked-after=soon", "--blocked-after=-1", "--blocked-after=nan"]
+    "option",
+    [
+        "--unknown",
+        "--report=",
+        "--blocked-after=soon",
+        "--blocked-after=-1",
+        "--blocked-after=nan",
+        "--blocked-after=86400001",
+    ],
 )
 def test_wrong_option(option: str, tmp_path: Path) -> None:
     write(tmp_path / "script.py", "print('ran')")

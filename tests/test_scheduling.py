@@ -84,6 +84,17 @@ def test_a_cancelled_callback_does_not_run(make_loop: MakeLoop) -> None:
     assert ran == ["kept"]
 
 
+def test_a_callback_that_has_run_can_be_called_cancelled(make_loop: MakeLoop) -> None:
+    with closing(make_loop()) as loop:
+        handles = [loop.call_soon(int), loop.call_later(0, int), loop.call_soon(lambda: handles[2].cancel())]
+        run_ready(loop)
+        loop.run_until_complete(asyncio.sleep(0.001))
+        for handle in handles[:2]:
+            assert not handle.cancelled()
+            handle.cancel()
+        assert [handle.cancelled() for handle in handles] == [True] * 3
+
+
 def test_a_callback_cancels_a_later_one_of_its_round(make_loop: MakeLoop) -> None:
     with closing(make_loop()) as loop:
         ran: list[str] = []

@@ -180,6 +180,16 @@ def test_bad_arguments_fail_at_the_call(make_loop: MakeLoop, path: Path) -> None
             async with connection() as (transport, _, _):
                 with pytest.raises(asyncio.SendfileNotAvailableError):
                     await loop.sendfile(transport, Unmapped(), fallback=False)  # type: ignore[arg-type]
+                with pytest.raises(ValueError, match="binary mode"):
+                    await loop.sendfile(transport, text)  # type: ignore[arg-type]
+                with pytest.raises(ValueError, match="count must be a positive integer"):
+                    await loop.sendfile(transport, file, 0, 0)
+                with pytest.raises(TypeError, match="count must be a positive integer"):
+                    await loop.sendfile(transport, file, 0, 1.5)  # type: ignore[arg-type]
+                with pytest.raises(ValueError, match="offset must be a non-negative integer"):
+                    await loop.sendfile(transport, file, -1)
+                with pytest.raises(TypeError, match="offset must be a non-negative integer"):
+                    await loop.sendfile(transport, file, "1")  # type: ignore[arg-type]
                 transport.write(b"still open")
                 transport.close()
                 with pytest.raises(RuntimeError, match="Transport is closing"):

@@ -29,6 +29,7 @@ def with_pair(make_loop: Callable[[], asyncio.AbstractEventLoop], body: Body) ->
 
 def test_receive_and_send(make_loop: MakeLoop) -> None:
     async def body(loop: asyncio.AbstractEventLoop, here: socket.socket, there: socket.socket) -> None:
+        assert await loop.sock_recv(here, 0) == b""
         waiting = loop.create_task(loop.sock_recv(here, 100))
         await asyncio.sleep(0)
         await loop.sock_sendall(there, b"one")

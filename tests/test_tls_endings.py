@@ -402,3 +402,34 @@ def test_a_closed_server_closes_its_clients(make_tls_loop: MakeLoop) -> None:
         await server.wait_closed()
 
     run(make_tls_loop, main)
+
+
+def test_an_answer_to_a_peer_that_closes_at_once(make_tls_loop: MakeLoop) -> None:
+    """The last data and the end come together; who answers the data does not hear yet that nobody listens."""
+
+    async def main() -> None:
+        answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            line = await reader.readline()
+            writer.write(b"answer\n")
+            try:
+                await writer.drain()
+                answered.set_result(line)
+            except OSError as error:
+                answered.set_exception(error)
+            finally:
+                writer.transport.abort()
+
+        async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=server_context()) as server:
+            _, writer = await asyncio.open_connection(
+                *server.sockets[0].getsockname(), ssl=client_context(), server_hostname="localhost"
+            )
+            writer.write(b"question\n")
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+            await asyncio.sleep(0.01)
+            assert await answered == b"question\n"
+
+    run(make_tls_loop, main)

@@ -52,7 +52,10 @@ def _read(words: Sequence[str]) -> _Options:
     if words:
         from motet import _options
 
-        _options.run_parser().parse_args(words, options)
+        parser = _options.run_parser()
+        parser.parse_args(words, options)
+        if "--report=" in words:
+            parser.error("argument --report=: the name of a file is missing")
     return options
 
 
@@ -74,7 +77,7 @@ def _run(options: _Options, words: list[str]) -> int:
         return _refuse("no program; give a script, a directory, a zip file, '-' or -m module")
     recorder = None
     try:
-        program = _load(words)
+        program = _load(words, options)
         if options.report is not None:
             recorder = _start_report(options, words)
     except (_launch.CannotOpen, _Refused) as problem:
@@ -113,10 +116,17 @@ def _follow_imports(options: _Options, recorder: Recorder | None) -> None:
     _imports.after("motet._loop", loop_imported)
 
 
-def _load(words: list[str]) -> Callable[[], None]:
+def _load(words: list[str], options: _Options) -> Callable[[], None]:
     first, rest = words[0], words[1:]
     if not first.startswith("-m"):
-        return _launch.load_path(first, rest)
+        try:
+            return _launch.load_path(first, rest)
+        except _launch.CannotOpen as problem:
+            if options.report == "" and first.endswith(".json"):
+                raise _Refused(
+                    f"{problem} (a report's file follows an equals sign: --report={first})"
+                ) from None
+            raise
     named = [first[2:], *rest] if first != "-m" else rest
     if not named:
         raise _Refused("-m needs the name of a module")

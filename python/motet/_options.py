@@ -5,10 +5,12 @@ launcher needs.
 """
 
 import argparse
-import math
 import platform
 
 import motet
+
+# Milliseconds of a day.
+LONGEST = 86_400_000
 
 RUN_USAGE = """motet run [options] script.py [arguments ...]
        motet run [options] -m module [arguments ...]"""
@@ -71,6 +73,6 @@ def _milliseconds(text: str) -> float:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not (math.isfinite(value) and value >= 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of milliseconds; give 0 or more")
+    if not 0 <= value <= LONGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of milliseconds; give 0 to {LONGEST}")
     return value

@@ -23,6 +23,21 @@ _BLOCK = 64 * 1024
 _Send = Callable[[int, int, int], Awaitable[int]]
 
 
+def _check(file: Any, offset: int, count: int | None) -> None:
+    """As `sock_sendfile` checks, in asyncio's words."""
+    if "b" not in getattr(file, "mode", "b"):
+        raise ValueError("file should be opened in binary mode")
+    if count is not None:
+        if not isinstance(count, int):
+            raise TypeError(f"count must be a positive integer (got {count!r})")
+        if count <= 0:
+            raise ValueError(f"count must be a positive integer (got {count!r})")
+    if not isinstance(offset, int):
+        raise TypeError(f"offset must be a non-negative integer (got {offset!r})")
+    if offset < 0:
+        raise ValueError(f"offset must be a non-negative integer (got {offset!r})")
+
+
 class SendfileMethods(SocketMethods):
     """Sending files."""
 
@@ -41,6 +56,7 @@ class SendfileMethods(SocketMethods):
     ) -> int:
         if not isinstance(transp, SocketTransport):
             raise asyncio.SendfileNotAvailableError(f"sendfile is not available for {transp!r}")
+        _check(file, offset, count)
 
         async def send(source: int, position: int, size: int) -> int:
             while not isinstance(sent := transp._send_file(source, position, size), int):
@@ -60,6 +76,7 @@ class SendfileMethods(SocketMethods):
     async def _sendfile_fallback(
         self, transp: asyncio.Transport, file: Any, offset: int, count: int | None
     ) -> int:
+        _check(file, offset, count)
         if offset:
             file.seek(offset)
         else:

@@ -152,7 +152,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         self._protocol = protocol  # type: ignore[assignment]
 
     def send_signal(self, signal: int) -> None:
-        if self._process is None:
+        if self._process is None or self._returncode is not None:
             raise ProcessLookupError
         if self._child is not None:
             self._child.send_signal(signal)

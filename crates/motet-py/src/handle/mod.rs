@@ -3,7 +3,7 @@
 //! A handle's payload changes hands through one atomic word:
 //!
 //! ```text
-//!   PENDING ──begin()─▶ DONE        the loop runs it
+//!   PENDING ──begin()─▶ DONE ─┐     the loop runs it
 //!      │  └──cancel()─▶ CANCELLED   any thread cancels it
 //!      └──look()──▶ LOOKING ──▶ PENDING
 //! ```
@@ -172,8 +172,13 @@ impl Handle {
 
     /// Cancels, and returns what was to be called if it was pending.
     pub fn cancel_pending(&self) -> Option<Payload> {
-        // SAFETY: this thread has moved the state out of PENDING.
-        self.leave_pending(CANCELLED).then(|| std::mem::take(unsafe { &mut *self.payload.get() }))
+        if self.leave_pending(CANCELLED) {
+            // SAFETY: this thread has moved the state out of PENDING.
+            return Some(std::mem::take(unsafe { &mut *self.payload.get() }));
+        }
+        // Its payload is not touched; whoever cancels holds the handle, so that it is not filled again meanwhile.
+        let _ = self.state.compare_exchange(DONE, CANCELLED, Ordering::Relaxed, Ordering::Relaxed);
+        None
     }
 
     /// Drops what was to be called: the loop is closed.
@@ -197,7 +202,7 @@ impl Handle {
 
 #[pymethods]
 impl Handle {
-    /// Cancels the callback. It has no effect on one that has run or was cancelled.
+    /// Cancels the callback. One that has run already only says from now on that it was cancelled.
     fn cancel(&self, py: Python<'_>) {
         if let Some(mut payload) = self.cancel_pending() {
             payload.release(py);

@@ -44,7 +44,7 @@ impl TimerHandle {
 
 #[pymethods]
 impl TimerHandle {
-    /// Cancels the callback. It has no effect on one that has run or was cancelled.
+    /// As `Handle.cancel()`; the loop forgets the timer at once.
     fn cancel(this: &Bound<'_, Self>) {
         let Some(mut payload) = this.as_super().get().cancel_pending() else { return };
         if let (Some(event_loop), Some(key)) = (&payload.event_loop, this.get().key.get()) {

@@ -2,7 +2,7 @@
 
 use super::{Phase, Step, Told, body, closing, fail, handshake, reading, writing};
 use crate::event_loop::{Books, Loop};
-use crate::{call, transport};
+use crate::{context, schedule, transport};
 use motet_tls::Failed;
 use pyo3::exceptions::{PyConnectionResetError, PyRuntimeError};
 use pyo3::intern;
@@ -108,7 +108,10 @@ pub fn connection_lost(transport: &Bound<'_, PyAny>, error: Option<&Bound<'_, Py
     let error = error.unwrap_or(&none);
     let woken = handshake::wake(this, py, (!error.is_none()).then_some(error));
     if let Some(protocol) = protocol.filter(|_| told) {
-        call::method_with(protocol.bind(py), intern!(py, "connection_lost"), error)?;
+        // A round later, as asyncio: who has just got the last data may still write an answer without hearing that it is lost.
+        let method = protocol.getattr(py, intern!(py, "connection_lost"))?;
+        let context = context::copy_current(py)?;
+        schedule::push_call(this.event_loop.get(), py, method, error.clone().unbind(), context)?;
     }
     woken
 }

@@ -24,7 +24,7 @@ pub fn add_callback(
     let kept = handle.clone_ref(py);
     let mut replaced = None;
     let stale = inner
-        .with_reactor("loop.add_reader()", |reactor| {
+        .with_reactor(side.adding(), |reactor| {
             refresh(reactor, descriptor, |watched| replaced = watched.side(side).callback.replace(kept))
         })?
         .map_err(os_error)?;
@@ -34,7 +34,7 @@ pub fn add_callback(
     end_stale(py, stale)?;
     let kept = handle.clone_ref(py);
     inner
-        .with_reactor("loop.add_reader()", |reactor| {
+        .with_reactor(side.adding(), |reactor| {
             if watched_token(reactor, descriptor).is_some() {
                 return Ok(());
             }
@@ -52,7 +52,7 @@ pub fn remove_callback(event_loop: &Bound<'_, Loop>, descriptor: RawFd, side: Si
     if !inner.is_open() {
         return Ok(false);
     }
-    let removed = inner.with_reactor("loop.remove_reader()", |reactor| {
+    let removed = inner.with_reactor(side.removing(), |reactor| {
         let token = watched_token(reactor, descriptor)?;
         let watched = watched_mut(reactor, token)?;
         let removed = watched.side(side).callback.take();

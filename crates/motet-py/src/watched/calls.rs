@@ -31,6 +31,9 @@ pub fn receive(event_loop: &Bound<'_, Loop>, socket: &Bound<'_, PyAny>, limit: u
     let py = event_loop.py();
     require_plain(event_loop, socket)?;
     let descriptor = operation::open_descriptor_of(socket)?;
+    if limit == 0 {
+        return Ok(PyBytes::new(py, &[]).into_any().unbind());
+    }
     if may_try(event_loop.get(), descriptor, socket, Side::Read)? {
         match operation::receive(event_loop.get(), py, descriptor, limit)? {
             Ok(data) => {

@@ -63,6 +63,24 @@ pub enum Side {
     Write,
 }
 
+impl Side {
+    /// The method that has a descriptor of this side watched, for messages.
+    fn adding(self) -> &'static str {
+        match self {
+            Self::Read => "loop.add_reader()",
+            Self::Write => "loop.add_writer()",
+        }
+    }
+
+    /// The method that ends it.
+    fn removing(self) -> &'static str {
+        match self {
+            Self::Read => "loop.remove_reader()",
+            Self::Write => "loop.remove_writer()",
+        }
+    }
+}
+
 impl Watched {
     fn side(&mut self, side: Side) -> &mut Direction {
         match side {
