@@ -10,7 +10,7 @@
 """
 
 from .binary import AsyncBinaryFile
-from .opening import open_file as open
+from .opening import open
 from .text import AsyncTextFile
 from .turns import AsyncFile
 from .whole import read_bytes, read_text, write_bytes, write_text

@@ -7,7 +7,9 @@ other.
 
 import asyncio
 import io
+import operator
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from .raw import RawFile
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 # Large enough that the system's part counts for more than the loop's, small enough for the core's fast way.
 BUFFER_SIZE = 32 * 1024
+
+# Built-in files have some methods only with a buffer, or only for reading: what stands for these there.
+STAND_INS = {"read1": "read", "peek": "read", "readinto1": "readinto"}
 
 
 class AsyncBinaryFile(AsyncFile[bytes]):
@@ -63,6 +68,7 @@ class AsyncBinaryFile(AsyncFile[bytes]):
 
     def fileno(self) -> int:
         """The descriptor's number."""
+        self._check("fileno")
         return self._open_raw().fileno()
 
     def isatty(self) -> bool:
@@ -71,12 +77,12 @@ class AsyncBinaryFile(AsyncFile[bytes]):
 
     def readable(self) -> bool:
         """Whether it can be read."""
-        self._check_open()
+        self._check("readable")
         return self._readable
 
     def writable(self) -> bool:
         """Whether it can be written."""
-        self._check_open()
+        self._check("writable")
         return self._writable
 
     def seekable(self) -> bool:
@@ -92,21 +98,25 @@ class AsyncBinaryFile(AsyncFile[bytes]):
 
         A file without a buffer reads once and may give fewer.
         """
-        if size is None or size < 0:
+        # Nothing is ahead in a file that is closed or cannot be read.
+        if type(size) is int and 0 < size <= self._available() and self._is_quiet():
+            return self._take(size)
+        size = self._size("read", size)
+        if size < 0:
             async with self._turn:
                 await self._begin_reading()
                 await self._carry_out(self._open_raw().read_rest(), self._keep_ahead)
                 return self._take(len(self._ahead))
-        if not 0 < size <= self._available() or not self._is_quiet():
-            async with self._turn:
-                await self._begin_reading()
-                while self._available() < size and await self._fetch(size - self._available()):
-                    if not self._buffer_size:
-                        break
+        async with self._turn:
+            await self._begin_reading()
+            while self._available() < size and await self._fetch(size - self._available()):
+                if not self._buffer_size:
+                    break
         return self._take(size)
 
     async def read1(self, size: int = -1, /) -> bytes:
         """Reads at most `size` bytes, by at most one request to the system."""
+        size = self._size("read1", size)
         if size < 0:
             size = self._buffer_size or BUFFER_SIZE
         async with self._turn:
@@ -117,6 +127,7 @@ class AsyncBinaryFile(AsyncFile[bytes]):
 
     async def peek(self, size: int = 0, /) -> bytes:
         """What comes next, without moving the position; at least a byte unless at the end."""
+        self._size("peek", size)
         async with self._turn:
             await self._begin_reading()
             if not self._available():
@@ -129,6 +140,7 @@ class AsyncBinaryFile(AsyncFile[bytes]):
 
     async def readinto(self, buffer: "WriteableBuffer", /) -> int:
         """Reads into `buffer`, and returns how much; less than it holds only at the end."""
+        self._check_room("readinto", buffer)
         with memoryview(buffer) as view, view.cast("B") as room:
             data = await self.read(len(room))
             room[: len(data)] = data
@@ -136,6 +148,7 @@ class AsyncBinaryFile(AsyncFile[bytes]):
 
     async def readinto1(self, buffer: "WriteableBuffer", /) -> int:
         """As `readinto()`, by at most one request to the system."""
+        self._check_room("readinto1", buffer)
         with memoryview(buffer) as view, view.cast("B") as room:
             data = await self.read1(len(room))
             room[: len(data)] = data
@@ -143,11 +156,13 @@ class AsyncBinaryFile(AsyncFile[bytes]):
 
     async def readline(self, size: int | None = -1, /) -> bytes:
         """Reads a line with its end, at most `size` bytes; nothing at the file's end."""
-        return await self._read_lines(0, -1 if size is None else size)
+        size = self._size("readline", size)
+        return await self._read_lines(0, size) if size else b""
 
     async def readlines(self, hint: int | None = -1, /) -> list[bytes]:
         """Reads the lines that are left; with a `hint`, no more once they are longer together."""
-        if hint is None or hint <= 0:
+        hint = self._size("readlines", hint)
+        if hint <= 0:
             return io.BytesIO(await self.read()).readlines()
         return io.BytesIO(await self._read_lines(hint, -1)).readlines()
 
@@ -176,8 +191,9 @@ class AsyncBinaryFile(AsyncFile[bytes]):
         They may lie in the buffer until `flush()` or `close()`. A file without a buffer hands them to the
         system at once, which may take fewer.
         """
-        self._check_writable()
-        if type(data) is not bytes:
+        if type(data) is not bytes or not self._writable or self._raw is None:
+            if not (self._writable and self._raw is not None and _is_bytes_like(data)):
+                self._as_builtin("write", data)
             data = bytes(memoryview(data))
         if not self._buffer_size:
             return await self._write_unbuffered(data)
@@ -196,6 +212,7 @@ class AsyncBinaryFile(AsyncFile[bytes]):
 
     async def flush(self) -> None:
         """Hands to the system what was written."""
+        self._check("flush")
         async with self._turn:
             await self._begin()
             await self._hand_over()
@@ -209,6 +226,10 @@ class AsyncBinaryFile(AsyncFile[bytes]):
 
     async def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         """Sets the position, and returns it."""
+        plain = type(offset) is int and type(whence) is int and abs(offset) <= sys.maxsize
+        if not (plain and 0 <= whence <= os.SEEK_HOLE and self._raw is not None):
+            self._as_builtin("seek", offset, whence)
+            offset, whence = operator.index(offset), operator.index(whence)
         async with self._turn:
             raw = await self._begin()
             if not self.seekable():
@@ -228,13 +249,17 @@ class AsyncBinaryFile(AsyncFile[bytes]):
 
     async def tell(self) -> int:
         """The position."""
+        self._check("tell")
         async with self._turn:
             raw = await self._begin()
             return os.lseek(raw.fileno(), 0, os.SEEK_CUR) - self._available() + self._behind_size
 
     async def truncate(self, size: int | None = None, /) -> int:
         """Cuts the file off at `size`, by default at the position; returns the size."""
-        self._check_writable("truncate")
+        plain = size is None or (type(size) is int and size <= sys.maxsize)
+        if not (plain and self._writable and self._raw is not None):
+            self._as_builtin("truncate", size)
+            size = None if size is None else operator.index(size)
         async with self._turn:
             raw = await self._begin()
             await self._hand_over()
@@ -280,10 +305,29 @@ class AsyncBinaryFile(AsyncFile[bytes]):
             raise ValueError("I/O operation on closed file.")
         return self._raw
 
-    def _check_writable(self, call: str = "write") -> None:
-        self._check_open()
-        if not self._writable:
-            raise io.UnsupportedOperation(call)
+    def _as_builtin(self, call: str, *arguments: Any) -> Any:
+        """What a built-in file of this kind, empty and as open as this one, does: above all, refuse."""
+        builtin: Any = open
+        with builtin(os.memfd_create("motet"), self._mode, -1 if self._buffer_size else 0) as file:
+            if self._raw is None:
+                file.close()
+            name = call if hasattr(file, call) else STAND_INS[call]
+            return getattr(file, name)(*arguments)
+
+    def _check(self, call: str) -> None:
+        if self._raw is None:
+            self._as_builtin(call)
+
+    def _size(self, call: str, size: int | None) -> int:
+        """The `size` for a call that reads, if the built-in file would carry that out."""
+        if type(size) is int and -1 <= size <= sys.maxsize and self._readable and self._raw is not None:
+            return size
+        self._as_builtin(call, size)
+        return -1 if size is None else operator.index(size)
+
+    def _check_room(self, call: str, buffer: Any) -> None:
+        if not (self._readable and self._raw is not None and _is_bytes_like(buffer, writable=True)):
+            self._as_builtin(call, buffer)
 
     async def _begin(self) -> RawFile:
         """A call's turn has come."""
@@ -292,8 +336,6 @@ class AsyncBinaryFile(AsyncFile[bytes]):
 
     async def _begin_reading(self) -> None:
         await self._begin()
-        if not self._readable:
-            raise io.UnsupportedOperation("read")
         await self._hand_over()
 
     async def _begin_writing(self) -> None:
@@ -374,3 +416,11 @@ class AsyncBinaryFile(AsyncFile[bytes]):
 
 def _nothing(_result: object, _waited_for: bool) -> None:
     """Nothing is to be kept of this request."""
+
+
+def _is_bytes_like(value: Any, *, writable: bool = False) -> bool:
+    try:
+        view = memoryview(value)
+    except TypeError:
+        return False
+    return view.c_contiguous and not (writable and view.readonly)

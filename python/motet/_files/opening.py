@@ -1,12 +1,13 @@
 """`motet.open`: the arguments of the built-in `open`, checked at the call."""
 
 import asyncio
+import builtins
 import functools
 import io
 import os
 from collections.abc import Awaitable, Coroutine, Generator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
 from .binary import AsyncBinaryFile
 from .raw import Opener, discarding, open_raw
@@ -30,6 +31,8 @@ class Opening(Awaitable[F], Generic[F]):
     """What `motet.open()` returns: `await` it for the file, or use it in `async with`, which closes that."""
 
     def __init__(self, opening: Coroutine[Any, Any, F]) -> None:
+        # What the interpreter calls it if nobody awaits it.
+        opening.__qualname__ = "motet.open"  # type: ignore[attr-defined]
         self._opening = opening
         self._file: F | None = None
 
@@ -46,9 +49,17 @@ class Opening(Awaitable[F], Generic[F]):
         if self._file is not None:
             await self._file.close()
 
+    # Type checkers know what there is.
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(
+                f"{name!r} of what motet.open() returns: await that for the file, or use it in 'async with'"
+            )
+
 
 @overload
-def open_file(
+def open(
     file: "FileDescriptorOrPath",
     mode: "OpenTextMode" = "r",
     buffering: int = -1,
@@ -59,7 +70,7 @@ def open_file(
     opener: Opener | None = None,
 ) -> Opening[AsyncTextFile]: ...
 @overload
-def open_file(
+def open(
     file: "FileDescriptorOrPath",
     mode: "OpenBinaryMode",
     buffering: int = -1,
@@ -70,7 +81,7 @@ def open_file(
     opener: Opener | None = None,
 ) -> Opening[AsyncBinaryFile]: ...
 @overload
-def open_file(
+def open(
     file: "FileDescriptorOrPath",
     mode: str,
     buffering: int = -1,
@@ -80,7 +91,7 @@ def open_file(
     closefd: bool = True,
     opener: Opener | None = None,
 ) -> Opening[Any]: ...
-def open_file(
+def open(
     file: "FileDescriptorOrPath",
     mode: str = "r",
     buffering: int = -1,
@@ -125,7 +136,7 @@ def _stop(_path: Any, _flags: int) -> int:
 def _check(mode: str, *words: Any) -> None:
     """Has the built-in look at the arguments, but not open a file."""
     try:
-        builtin: Any = open
+        builtin: Any = builtins.open
         builtin(".", mode, *words, _stop)
     except _Fine:
         return

@@ -6,6 +6,7 @@ lines are read in batches, and the file goes back to where its reader believes i
 
 import asyncio
 import io
+import operator
 import os
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -93,7 +94,7 @@ class AsyncTextFile(AsyncFile[str]):
 
     async def readline(self, size: int | None = -1, /) -> str:
         """Reads a line with its end, at most `size` characters; nothing at the file's end."""
-        if size is not None and size >= 0:
+        if size is not None and size != -1:
             return await self._call(lambda: self._file.readline(size), reads=True)
         if not self._lines or self._turn.locked() or self._under_way:
             async with self._turn:
@@ -108,7 +109,10 @@ class AsyncTextFile(AsyncFile[str]):
 
     async def readlines(self, hint: int | None = -1, /) -> list[str]:
         """Reads the lines that are left; with a `hint`, no more once they are longer together."""
-        return await self._call(lambda: self._read_lines(-1 if hint is None else hint), reads=True)
+        # The built-in's look at the argument.
+        most = -1 if hint is None else hint
+        io.StringIO().readlines(most)
+        return await self._call(lambda: self._read_lines(operator.index(most)), reads=True)
 
     async def write(self, text: str, /) -> int:
         """Writes, and returns how many characters. They may lie in a buffer until `flush()` or `close()`."""
@@ -116,6 +120,7 @@ class AsyncTextFile(AsyncFile[str]):
 
     async def writelines(self, lines: Iterable[str], /) -> None:
         """Writes each of `lines`; adds no line ends."""
+        self._check_open()
         text = list(lines)
         await self._call(lambda: self._file.writelines(text))
 
@@ -174,7 +179,9 @@ class AsyncTextFile(AsyncFile[str]):
 
         async with self._turn:
             await self._settle()
-            self._check_open()
+            if self.closed:
+                # It refuses, in its words.
+                return function()
             await self._carry_out(self._in_thread(call), keep)
         return result[0]
 

@@ -97,6 +97,7 @@ class AsyncFile(ABC, Generic[AnyStr]):
 
     async def writelines(self, lines: Iterable[Any], /) -> None:
         """Writes each of `lines`; adds no line ends."""
+        self._check_open()
         for line in lines:
             await self.write(line)
 
