@@ -308,7 +308,7 @@ class AsyncBinaryFile(AsyncFile[bytes]):
     def _as_builtin(self, call: str, *arguments: Any) -> Any:
         """What a built-in file of this kind, empty and as open as this one, does: above all, refuse."""
         builtin: Any = open
-        with builtin(os.memfd_create("motet"), self._mode, -1 if self._buffer_size else 0) as file:
+        with builtin(_empty_file(), self._mode, -1 if self._buffer_size else 0) as file:
             if self._raw is None:
                 file.close()
             name = call if hasattr(file, call) else STAND_INS[call]
@@ -416,6 +416,16 @@ class AsyncBinaryFile(AsyncFile[bytes]):
 
 def _nothing(_result: object, _waited_for: bool) -> None:
     """Nothing is to be kept of this request."""
+
+
+def _empty_file() -> int:
+    """A descriptor of a file without a name."""
+    if sys.platform == "linux":
+        return os.memfd_create("motet")
+    from tempfile import TemporaryFile
+
+    with TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 def _is_bytes_like(value: Any, *, writable: bool = False) -> bool:
