@@ -5,6 +5,7 @@ import dataclasses
 import json
 import platform
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from harness.records import Record, Results
 from harness.report import report
 from harness.settings import BENCHES, Settings, processors
 
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 COLOURS = {" met |": "\x1b[32m met\x1b[0m |", " missed |": "\x1b[31m missed\x1b[0m |"}
 
 
@@ -57,12 +59,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--write",
         action="store_true",
-        help="also write benches/RESULTS.md, and all rounds to benches/results.json",
+        help="also write benches/RESULTS.md, and all rounds to benches/results.json; a Python without GIL "
+        "writes RESULTS-free-threaded.md, with whatever --rows there are",
     )
     arguments = parser.parse_args()
     if arguments.quick and arguments.write:
         parser.error("the figures of --quick are not worth writing; leave out --quick or --write")
-    if arguments.write and (arguments.rows != rows.SECTIONS or arguments.loops != LOOPS):
+    if arguments.write and not FREE_THREADED and (arguments.rows, arguments.loops) != (rows.SECTIONS, LOOPS):
         parser.error("RESULTS.md comes from one whole run; leave out --write, or --rows and --loops")
     return arguments
 
@@ -172,7 +175,7 @@ def _run(arguments: argparse.Namespace, folder: Path) -> int:
     text = report(described, contenders, settings.sections, Results(records))
     _show(text)
     if arguments.write:
-        (BENCHES / "RESULTS.md").write_text(text)
+        (BENCHES / ("RESULTS-free-threaded.md" if FREE_THREADED else "RESULTS.md")).write_text(text)
         raw = {"run": described, "loops": {found.name: str(found) for found in contenders}}
         rounds = [dataclasses.asdict(record) for record in records]
         (BENCHES / "results.json").write_text(json.dumps({**raw, "rounds": rounds}, indent=1) + "\n")
