@@ -37,26 +37,16 @@ pub unsafe extern "C" fn traverse<const IS_TASK: bool>(
 }
 
 pub unsafe extern "C" fn clear<const IS_TASK: bool>(object: *mut ffi::PyObject) -> c_int {
-    // SAFETY: called with a live object of the class, attached.
-    unsafe {
-        release::<IS_TASK>(object);
-        (*base_of::<IS_TASK>()).tp_clear.map_or(0, |clear| clear(object))
-    }
-}
-
-/// Empties the parts.
-///
-/// # Safety
-/// `object` is of the class that `IS_TASK` names or of a subclass; the thread is attached.
-unsafe fn release<const IS_TASK: bool>(object: *mut ffi::PyObject) {
-    // SAFETY: the caller's word.
+    // SAFETY: called with a live object of the class, attached. `all_tasks()` of another thread may have found the task in asyncio's
+    // list just now, and asks for its loop, which has ways of its own to break a cycle.
     unsafe {
         let py = Python::assume_attached();
         let parts = parts_of(object);
-        FutureState::clear(&(*parts).future, py);
+        FutureState::break_cycles(&(*parts).future, py);
         if IS_TASK {
             TaskState::clear(&(*parts).task, py);
         }
+        (*base_of::<IS_TASK>()).tp_clear.map_or(0, |clear| clear(object))
     }
 }
 
@@ -96,7 +86,11 @@ unsafe fn dismantle<const IS_TASK: bool>(object: *mut ffi::PyObject) {
     // of the class if it is itself made at run time.
     unsafe {
         ffi::PyObject_ClearWeakRefs(object);
-        release::<IS_TASK>(object);
+        let (py, parts) = (Python::assume_attached(), parts_of(object));
+        FutureState::clear(&(*parts).future, py);
+        if IS_TASK {
+            TaskState::clear(&(*parts).task, py);
+        }
         let class = ffi::Py_TYPE(object);
         let base = base_of::<IS_TASK>();
         if let Some(deallocate) = (*base).tp_dealloc {

@@ -273,6 +273,15 @@ impl FutureState {
     pub fn clear(state: &Guarded<Self>, py: Python<'_>) {
         state.with(py, take).release(py);
     }
+
+    /// As [`FutureState::clear`], for an object that others may still see for a moment: it goes on to name its loop.
+    pub fn break_cycles(state: &Guarded<Self>, py: Python<'_>) {
+        let held = state.with(py, |state| {
+            let event_loop = state.event_loop.take();
+            std::mem::replace(state, Self { event_loop, own_loop: state.own_loop, ..Self::default() })
+        });
+        held.release(py);
+    }
 }
 
 impl TaskState {
