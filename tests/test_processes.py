@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import gc
 import logging
@@ -61,11 +62,12 @@ def nothing_stays() -> Iterator[None]:
 
 def children_of_this_process() -> set[int]:
     """The children, dead or alive."""
-    return {
-        int(child)
-        for thread in Path("/proc/self/task").iterdir()
-        for child in (thread / "children").read_text().split()
-    }
+    children: set[int] = set()
+    for thread in Path("/proc/self/task").iterdir():
+        # A thread that has ended since has left its children to another.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            children.update(map(int, (thread / "children").read_text().split()))
+    return children
 
 
 def python(source: str) -> tuple[str, str, str]:
