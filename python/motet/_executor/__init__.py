@@ -1,0 +1,1 @@
+"""Worker pools: `motet.Executor` and `motet.map`."""
