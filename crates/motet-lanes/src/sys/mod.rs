@@ -1,1 +1,5 @@
 //! Every system call of this crate.
+
+pub mod futex;
+pub mod process;
+pub mod region;
