@@ -23,6 +23,7 @@ mod heap_type;
 mod listener;
 mod method;
 mod native;
+mod pool;
 mod run;
 mod schedule;
 mod streams;
@@ -70,6 +71,7 @@ fn _motet(module: &Bound<'_, PyModule>) -> PyResult<()> {
     files::add_functions(module)?;
     module.add_function(wrap_pyfunction!(reach_libssl, module)?)?;
     native::add(module)?;
+    pool::add_to(module)?;
     schedule::add_methods(py)?;
     streams::add_to(module)?;
     Ok(())

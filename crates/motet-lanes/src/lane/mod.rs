@@ -15,14 +15,23 @@
 
 pub mod bell;
 pub mod message;
+#[cfg(not(loom))]
+mod parent;
 pub mod requests;
 pub mod ring;
+#[cfg(not(loom))]
+mod worker;
 
+use crate::primitive::AtomicU64;
 use message::{Location, Reply, Request};
 
 pub use bell::Bell;
+#[cfg(not(loom))]
+pub use parent::{ParentSide, Wreck};
 pub use requests::{Claimed, Requests, TakeBack};
 pub use ring::Ring;
+#[cfg(not(loom))]
+pub use worker::WorkerSide;
 
 /// How many requests a lane holds: with calls of 4 µs, half a millisecond's work.
 pub const REQUESTS: usize = 128;
@@ -39,6 +48,8 @@ pub struct Lane {
     pub worker_bell: Bell,
     /// Rung by the worker: there are replies.
     pub parent_bell: Bell,
+    /// One more than the number of the request that the parent wants stopped; it also sends a signal.
+    pub stop: AtomicU64,
     /// What the parent asks of the worker.
     pub requests: Requests<Request, REQUESTS>,
     /// What the worker answers.

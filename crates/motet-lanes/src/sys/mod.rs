@@ -3,3 +3,4 @@
 pub mod futex;
 pub mod process;
 pub mod region;
+pub mod watch;

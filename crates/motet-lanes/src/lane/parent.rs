@@ -1,0 +1,245 @@
+//! The parent's side of a lane: what it has sent, and what became of it.
+
+use super::message::{Location, Reply, Request};
+use super::requests::Progress;
+use super::{Lane, REQUESTS, TakeBack};
+use crate::primitive::Ordering;
+use crate::sys::futex;
+use crate::sys::region::Region;
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::BorrowedFd;
+
+/// A lane with what its parent knows of each request that is not answered: a `C` for a call, nothing for the rest.
+///
+/// One thread at a time may use it, which `&mut` sees to.
+#[derive(Debug)]
+pub struct ParentSide<C> {
+    lane: Region<Lane>,
+    /// Of requests from number `next - sent.len()` on. What has been taken back or answered is `Over` until it is the oldest.
+    sent: VecDeque<Sent<C>>,
+    next: u64,
+    /// Calls among `sent`.
+    calls: usize,
+    /// Leases that found no room in the lane.
+    returns: VecDeque<Location>,
+}
+
+#[derive(Debug)]
+enum Sent<C> {
+    Call(C),
+    Order,
+    Over,
+}
+
+/// What a dead worker leaves behind.
+#[derive(Debug)]
+pub struct Wreck<C> {
+    /// What ran when it died.
+    pub running: Option<C>,
+    /// What it had not begun, the oldest first.
+    pub waiting: Vec<C>,
+}
+
+impl<C> ParentSide<C> {
+    /// Makes the memory.
+    ///
+    /// # Errors
+    /// The system's: no memory, too many descriptors.
+    pub fn create() -> io::Result<Self> {
+        let lane = Region::create(c"motet lane")?;
+        Ok(Self { lane, sent: VecDeque::new(), next: 0, calls: 0, returns: VecDeque::new() })
+    }
+
+    /// The memory's descriptor, for the worker.
+    #[must_use]
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.lane.descriptor()
+    }
+
+    /// Calls that are sent and not answered.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.calls
+    }
+
+    /// Whether another request finds a slot.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.sent.len() < REQUESTS && self.lane.requests.has_room(self.next)
+    }
+
+    /// Sends a call. The worker may have to be [woken](Self::wake).
+    ///
+    /// # Errors
+    /// The call itself, when there is no room.
+    pub fn send_call(&mut self, call: C, write: impl FnOnce(&C, &mut Request)) -> Result<(), C> {
+        if !self.has_room() || !self.lane.requests.publish(self.next, |request| write(&call, request)) {
+            return Err(call);
+        }
+        self.next += 1;
+        self.calls += 1;
+        self.sent.push_back(Sent::Call(call));
+        Ok(())
+    }
+
+    /// Sends what is no call. False when there is no room.
+    pub fn send_order(&mut self, write: impl FnOnce(&mut Request)) -> bool {
+        if !self.has_room() || !self.lane.requests.publish(self.next, write) {
+            return false;
+        }
+        self.next += 1;
+        self.sent.push_back(Sent::Order);
+        true
+    }
+
+    /// Wakes the worker if it sleeps.
+    pub fn wake(&self) {
+        if self.lane.worker_bell.ring() {
+            futex::wake(&self.lane.worker_bell);
+        }
+    }
+
+    /// Reads the oldest reply, and gives what it answers, if that was a call. `None`: there is no reply.
+    pub fn collect<R>(&mut self, read: impl FnOnce(Option<C>, &Reply) -> R) -> Option<R> {
+        let Self { lane, sent, next, calls, .. } = self;
+        lane.replies.pop(|reply| {
+            let oldest = *next - sent.len() as u64;
+            let place = reply.position.checked_sub(oldest).and_then(|index| sent.get_mut(index as usize));
+            let answered = match place.map(|place| std::mem::replace(place, Sent::Over)) {
+                Some(Sent::Call(call)) if is_answer(reply) => {
+                    *calls -= 1;
+                    Some(call)
+                }
+                Some(other) => {
+                    // Not an answer, or to nothing that was asked: as before.
+                    if !matches!(other, Sent::Order) || !is_answer(reply) {
+                        sent[(reply.position - oldest) as usize] = other;
+                    }
+                    None
+                }
+                None => None,
+            };
+            while let Some(Sent::Over) = sent.front() {
+                sent.pop_front();
+            }
+            read(answered, reply)
+        })
+    }
+
+    /// Whether there are replies.
+    #[must_use]
+    pub fn has_replies(&self) -> bool {
+        !self.lane.replies.is_empty()
+    }
+
+    /// Takes a call back that the worker has not begun: the latest that `choose` is true of.
+    pub fn take_back(&mut self, mut choose: impl FnMut(&C) -> bool) -> Option<C> {
+        let oldest = self.next - self.sent.len() as u64;
+        for index in (0..self.sent.len()).rev() {
+            let Sent::Call(call) = &self.sent[index] else { continue };
+            if choose(call) && self.lane.requests.take_back(oldest + index as u64) == TakeBack::Taken {
+                let Sent::Call(call) = std::mem::replace(&mut self.sent[index], Sent::Over) else {
+                    unreachable!("it was a call")
+                };
+                self.calls -= 1;
+                while let Some(Sent::Over) = self.sent.front() {
+                    self.sent.pop_front();
+                }
+                return Some(call);
+            }
+        }
+        None
+    }
+
+    /// The call that the worker is at, and since when (nanoseconds of the monotonic clock; 0: since a moment ago).
+    #[must_use]
+    pub fn running(&self) -> Option<(&C, u64)> {
+        let oldest = self.next - self.sent.len() as u64;
+        self.sent.iter().zip(oldest..).find_map(|(sent, position)| {
+            match (sent, self.lane.requests.progress(position)) {
+                (Sent::Call(call), Progress::Running { since_nanos }) => Some((call, since_nanos)),
+                _ => None,
+            }
+        })
+    }
+
+    /// Asks the worker to stop the call that it is at, if `choose` is true of it. The worker looks when a signal tells it to.
+    #[must_use]
+    pub fn ask_to_stop(&self, choose: impl FnOnce(&C) -> bool) -> bool {
+        let oldest = self.next - self.sent.len() as u64;
+        for (sent, position) in self.sent.iter().zip(oldest..) {
+            if let Sent::Call(call) = sent
+                && let Progress::Running { .. } = self.lane.requests.progress(position)
+            {
+                if !choose(call) {
+                    return false;
+                }
+                self.lane.stop.store(position + 1, Ordering::Release);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Calls that are sent and not answered, the oldest first.
+    pub fn sent_calls(&self) -> impl Iterator<Item = &C> {
+        self.sent.iter().filter_map(|sent| match sent {
+            Sent::Call(call) => Some(call),
+            _ => None,
+        })
+    }
+
+    /// Gives pieces of its arena back to the worker.
+    pub fn give_back(&mut self, locations: impl IntoIterator<Item = Location>) {
+        self.returns.extend(locations);
+        while let Some(location) = self.returns.front().copied() {
+            if !self.lane.returns.push(|entry| *entry = location) {
+                break;
+            }
+            self.returns.pop_front();
+        }
+    }
+
+    /// Before a sleep: the worker rings from now on. False, and no bell, when there are replies.
+    #[must_use]
+    pub fn lie_down(&self) -> bool {
+        self.lane.parent_bell.lie_down();
+        if self.has_replies() {
+            self.lane.parent_bell.get_up();
+            return false;
+        }
+        true
+    }
+
+    /// After a sleep.
+    pub fn get_up(&self) {
+        self.lane.parent_bell.get_up();
+    }
+
+    /// What is left when the worker is dead and its replies have been collected.
+    #[must_use]
+    pub fn into_wreck(self) -> Wreck<C> {
+        let Self { lane, sent, next, .. } = self;
+        let oldest = next - sent.len() as u64;
+        let mut wreck = Wreck { running: None, waiting: Vec::new() };
+        for (sent, position) in sent.into_iter().zip(oldest..) {
+            let Sent::Call(call) = sent else { continue };
+            match lane.requests.progress(position) {
+                Progress::Waiting => wreck.waiting.push(call),
+                // Begun and not answered: also when it died between the last steps of a call.
+                Progress::Running { .. } | Progress::Over => {
+                    if let Some(other) = wreck.running.replace(call) {
+                        wreck.waiting.push(other);
+                    }
+                }
+            }
+        }
+        wreck
+    }
+}
+
+fn is_answer(reply: &Reply) -> bool {
+    use super::message::reply_kind::{DONE, RAISED, RETURNED, STOPPED};
+    matches!(reply.kind, RETURNED | RAISED | STOPPED | DONE)
+}

@@ -1,0 +1,265 @@
+//! Class `Pool`.
+
+use super::call::{Call, Function, Options};
+use super::state::State;
+use crate::errors::os_error;
+use motet_lanes::sys::watch::{Watch, ring};
+use pyo3::exceptions::{PyKeyError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+use std::collections::HashMap;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The calls of an executor and the lanes of its workers.
+#[pyclass(module = "motet._motet", frozen)]
+pub struct Pool {
+    state: Mutex<State>,
+    /// Calls whose end the policy decides on.
+    held: Mutex<HashMap<u64, Call>>,
+    watch: Watch,
+    rung: AtomicBool,
+    policy: Py<PyAny>,
+    loads: Py<PyAny>,
+}
+
+#[pymethods]
+impl Pool {
+    #[new]
+    fn new(policy: Py<PyAny>, loads: Py<PyAny>) -> PyResult<Self> {
+        let watch = Watch::new().map_err(os_error)?;
+        Ok(Self {
+            state: Mutex::default(),
+            held: Mutex::default(),
+            watch,
+            rung: AtomicBool::new(false),
+            policy,
+            loads,
+        })
+    }
+
+    /// Makes a function known under its number.
+    fn define(&self, number: u32, pickle: Py<PyBytes>) {
+        self.lock().functions.insert(number, Arc::new(Function { number, pickle }));
+    }
+
+    /// Queues a call; gives its number.
+    #[pyo3(signature = (future, function, arguments, limit=None, policy=None, /))]
+    fn submit(
+        &self,
+        py: Python<'_>,
+        future: Py<PyAny>,
+        function: u32,
+        arguments: Option<Py<PyBytes>>,
+        limit: Option<f64>,
+        policy: Option<Py<PyAny>>,
+    ) -> PyResult<u64> {
+        let limit_nanos = limit.map_or(0, |limit| (limit * 1e9) as u64);
+        let policy = if limit_nanos == 0 { policy } else { Some(policy.unwrap_or_else(|| py.None())) };
+        let options = policy.map(|policy| Box::new(Options { limit_nanos, policy }));
+        let mut state = self.lock();
+        let Some(function) = state.functions.get(&function).cloned() else {
+            return Err(PyKeyError::new_err(function));
+        };
+        let number = state.number_next_call();
+        state.enqueue(Call { number, future, function, arguments, options });
+        state.pump();
+        Ok(number)
+    }
+
+    /// Takes a call back that no worker has begun: whether that was so.
+    fn withdraw(&self, number: u64) -> bool {
+        // What is dropped here may run code: not under the lock.
+        let call = self.lock().withdraw(number);
+        call.is_some()
+    }
+
+    /// Whether a worker is at this call.
+    fn is_running(&self, number: u64) -> bool {
+        self.lane_of(number).is_some()
+    }
+
+    /// The lane whose worker is at this call.
+    fn lane_of(&self, number: u64) -> Option<u32> {
+        let state = self.lock();
+        let at_it = |side: &motet_lanes::lane::ParentSide<Call>| {
+            side.running().is_some_and(|(call, _)| call.number == number)
+        };
+        state.lanes.iter().find(|(_, lane)| at_it(&lane.side)).map(|(lane, _)| *lane)
+    }
+
+    /// A new lane: its number and the descriptor of its memory, which is the pool's.
+    fn add_lane(&self) -> PyResult<(u32, RawFd)> {
+        let mut state = self.lock();
+        let number = state.add_lane().map_err(os_error)?;
+        let descriptor = state.lanes[&number].side.descriptor().as_raw_fd();
+        state.pump();
+        Ok((number, descriptor))
+    }
+
+    /// The descriptor of the pool's bell.
+    fn bell(&self) -> RawFd {
+        self.watch.bell().as_raw_fd()
+    }
+
+    /// After the worker's end and the delivery of its replies: queues again what it had not begun. Gives the number of the
+    /// call that ran, which waits for `release`, with its future and options.
+    #[allow(clippy::type_complexity, reason = "a tuple for Python")]
+    fn remove_lane(&self, py: Python<'_>, lane: u32) -> Option<(u64, Py<PyAny>, Option<Py<PyAny>>)> {
+        let running = {
+            let mut state = self.lock();
+            let wreck = state.remove_lane(lane)?;
+            for call in wreck.waiting {
+                state.enqueue(call);
+            }
+            state.pump();
+            wreck.running?
+        };
+        let options = running.options.as_ref().map(|options| options.policy.clone_ref(py));
+        let found = (running.number, running.future.clone_ref(py), options);
+        self.hold(running);
+        Some(found)
+    }
+
+    /// Decides on a call that was handed out: queued again, or done with.
+    pub fn release(&self, py: Python<'_>, number: u64, again: bool) {
+        let call = self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        if let Some(call) = call
+            && again
+        {
+            let mut state = self.lock();
+            state.enqueue(call);
+            state.pump();
+        }
+        let _ = py;
+    }
+
+    /// Asks the worker of a lane to end when it has done what it has been sent; false when there is no room for that now.
+    fn stop_lane(&self, lane: u32) -> bool {
+        self.lock().lanes.get_mut(&lane).is_none_or(super::state::Lane::stop)
+    }
+
+    /// Asks the worker of a lane to stop this call, if it is at it. A signal must follow.
+    fn ask_to_stop(&self, lane: u32, number: u64) -> bool {
+        let state = self.lock();
+        state.lanes.get(&lane).is_some_and(|lane| lane.side.ask_to_stop(|call| call.number == number))
+    }
+
+    /// Takes back all that no worker has begun, and gives the futures.
+    fn withdraw_all(&self) -> Vec<Py<PyAny>> {
+        let mut calls = Vec::new();
+        let mut state = self.lock();
+        for lane in state.lanes.values_mut() {
+            while let Some(call) = lane.side.take_back(|_| true) {
+                calls.push(call);
+            }
+        }
+        for call in &calls {
+            state.limited -= usize::from(call.limit_nanos() != 0);
+        }
+        calls.extend(state.backlog.drain(..));
+        drop(state);
+        calls.sort_by_key(|call| call.number);
+        calls.into_iter().map(|call| call.future).collect()
+    }
+
+    /// Delivers replies until something else happens: descriptors that are readable, calls (lane, number) that have run longer
+    /// than they may; both are empty when the time (seconds) is up or somebody rang.
+    #[allow(clippy::type_complexity, reason = "a tuple for Python")]
+    #[pyo3(signature = (timeout=None))]
+    fn run(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<(Vec<RawFd>, Vec<(u32, u64)>)> {
+        let timeout = timeout.map(Duration::try_from_secs_f64).transpose();
+        let timeout = timeout.map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let events = self.dispatch(py, timeout)?;
+        Ok((events.ready, events.overdue))
+    }
+
+    /// Makes `run` return.
+    fn ring(&self) {
+        self.rung.store(true, Ordering::SeqCst);
+        ring(self.watch.bell());
+    }
+
+    /// `run` returns when this descriptor is readable.
+    fn watch_descriptor(&self, descriptor: RawFd) -> PyResult<()> {
+        self.watch.add(borrow(descriptor)?).map_err(os_error)
+    }
+
+    /// As before.
+    fn forget_descriptor(&self, descriptor: RawFd) -> PyResult<()> {
+        self.watch.remove(borrow(descriptor)?).map_err(os_error)
+    }
+
+    /// Calls that have not ended.
+    fn unfinished(&self) -> usize {
+        let state = self.lock();
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).len();
+        state.backlog.len() + held + state.lanes.values().map(|lane| lane.side.calls()).sum::<usize>()
+    }
+
+    /// Counts of calls, and nanoseconds that workers were busy.
+    fn statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let (counters, queued, sent) = {
+            let state = self.lock();
+            let sent = state.lanes.values().map(|lane| lane.side.calls()).sum::<usize>();
+            (state.counters, state.backlog.len(), sent)
+        };
+        let found = PyDict::new(py);
+        found.set_item("submitted", counters.submitted)?;
+        found.set_item("finished", counters.finished)?;
+        found.set_item("queued", queued)?;
+        found.set_item("sent", sent)?;
+        found.set_item("taken_back", counters.taken_back)?;
+        found.set_item("busy_nanos", counters.busy_nanos)?;
+        Ok(found)
+    }
+}
+
+impl Pool {
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    pub fn take_ring(&self) -> bool {
+        self.rung.swap(false, Ordering::SeqCst)
+    }
+
+    pub fn policy<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
+        self.policy.bind(py)
+    }
+
+    pub fn hold(&self, call: Call) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(call.number, call);
+    }
+
+    pub fn load(&self, py: Python<'_>, bytes: &[u8]) -> PyResult<Py<PyAny>> {
+        Ok(self.loads.bind(py).call1((PyBytes::new(py, bytes),))?.unbind())
+    }
+}
+
+impl Call {
+    /// Ends it. A future that was cancelled in the meantime is left alone.
+    pub fn finish(self, py: Python<'_>, outcome: Result<Py<PyAny>, Py<PyAny>>) -> PyResult<()> {
+        let future = self.future.bind(py);
+        match outcome {
+            Ok(value) => future.call_method1(intern!(py, "set_result"), (value,))?,
+            Err(error) => future.call_method1(intern!(py, "set_exception"), (error,))?,
+        };
+        Ok(())
+    }
+}
+
+fn borrow(descriptor: RawFd) -> PyResult<BorrowedFd<'static>> {
+    if descriptor < 0 {
+        return Err(PyValueError::new_err("a descriptor is not negative"));
+    }
+    // SAFETY: the kernel checks the number; it is only used for the length of one call.
+    Ok(unsafe { BorrowedFd::borrow_raw(descriptor) })
+}

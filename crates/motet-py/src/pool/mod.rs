@@ -1,0 +1,38 @@
+//! Class `Pool`: the calls of an executor and the lanes of its worker processes; class `Worker`: the other end.
+//!
+//! The policy (starting workers, retries, limits, errors) is Python's, in `motet/_executor`; here is what happens for every call.
+//!
+//! - `call.rs`: a call, from its submission to its end.
+//! - `state.rs`: what is waiting, what is sent to which lane, and which lane gets the next: under one lock, without Python.
+//! - `dispatch.rs`: the dispatcher's thread, which collects replies without the interpreter and delivers them in batches.
+//! - `methods.rs`: class `Pool`.
+//! - `worker.rs`: class `Worker`.
+//!
+//! The lock is never held while Python code runs or the interpreter is waited for: whoever holds it goes on at once.
+
+mod call;
+mod dispatch;
+mod methods;
+mod state;
+mod worker;
+
+use pyo3::prelude::*;
+
+/// Has this process end with the one that forked it, however that ends.
+#[pyfunction]
+#[pyo3(name = "_become_worker")]
+fn become_worker(parent: u32) -> PyResult<()> {
+    motet_lanes::sys::process::die_with_parent().map_err(crate::errors::os_error)?;
+    // It may have ended just before.
+    if std::os::unix::process::parent_id() != parent {
+        return Err(pyo3::exceptions::PyRuntimeError::new_err("the zygote is gone"));
+    }
+    Ok(())
+}
+
+/// Puts the classes into the module.
+pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<methods::Pool>()?;
+    module.add_class::<worker::Worker>()?;
+    module.add_function(wrap_pyfunction!(become_worker, module)?)
+}

@@ -1,0 +1,80 @@
+"""`motet.Executor`."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import pickle
+import threading
+import weakref
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from .processes import Call, Options, ProcessWorkers
+from .worker import Setup
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_open: weakref.WeakSet[Executor] = weakref.WeakSet()
+
+
+class Executor(concurrent.futures.Executor):
+    def __init__(
+        self,
+        on: str = "auto",
+        max_workers: int | None = None,
+        *,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        preload: Iterable[str] = (),
+        timeout: float | None = None,
+        retries: int = 0,
+        strict: bool = False,
+    ) -> None:
+        self._options = Options(timeout, retries)
+        count = max_workers or os.cpu_count() or 1
+        self._max_workers = count
+        self._workers = ProcessWorkers(count, Setup(initializer, initargs, None), tuple(preload), "motet", strict)
+        self._numbers: dict[Any, int] = {}
+        self._closed = False
+        _open.add(self)
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        if self._closed:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        number = self._numbers.get(fn)
+        if number is None:
+            import cloudpickle
+
+            number = len(self._numbers) + 1
+            self._workers.pool.define(number, cloudpickle.dumps(fn))
+            self._numbers[fn] = number
+        data = pickle.dumps((args, kwargs), 5) if args or kwargs else None
+        future: Future[T] = Future()
+        call = None
+        if self._options.timeout is not None or self._options.retries:
+            call = Call(self._options, getattr(fn, "__qualname__", repr(fn)))
+        self._workers.submit(number, data, call, future)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._closed = True
+        if cancel_futures:
+            for future in self._workers.pool.withdraw_all():
+                future.cancel()
+                future.set_running_or_notify_cancel()
+        self._workers.close()
+        if wait and self._workers.thread is not None:
+            self._workers.thread.join()
+
+
+def _end() -> None:
+    for executor in list(_open):
+        executor.shutdown()
+
+
+threading._register_atexit(_end)  # type: ignore[attr-defined]

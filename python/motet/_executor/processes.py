@@ -1,0 +1,360 @@
+"""Workers that are processes: starting them, stopping a call, and what follows from a worker's end.
+
+What happens for every call is in the core (`_motet.Pool`); here is the thread that runs it and decides on the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from motet import _motet
+
+from . import zygote as zygotes
+from .errors import CallTimeout, InitializerFailed, WorkerDied
+from .worker import STOP_SIGNAL, Setup
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+# Seconds that a call has to end after it was asked to.
+GRACE = 1.0
+# A call that has taken so many workers with it is not tried again.
+POISON_LIMIT = 3
+
+
+class Options(NamedTuple):
+    """What a call may have of its own. `timeout` in seconds."""
+
+    timeout: float | None = None
+    retries: int = 0
+    name: str | None = None
+
+
+class Call:
+    """The options of one call, and what has happened to it."""
+
+    __slots__ = ("deaths", "failures", "function", "options")
+
+    def __init__(self, options: Options, function: str) -> None:
+        self.options = options
+        self.function = function
+        self.failures = 0
+        self.deaths = 0
+
+    def __str__(self) -> str:
+        return f"{self.options.name} ({self.function})" if self.options.name else self.function
+
+
+class Worker:
+    """A worker process as its parent sees it."""
+
+    def __init__(self, lane: int, name: str) -> None:
+        self.lane = lane
+        self.name = name
+        self.pid = 0
+        self.process = -1
+        self.gone = False
+        self.ended: zygotes.Ended | None = None
+        self.stopping: Stopping | None = None
+
+
+class Stopping(NamedTuple):
+    """A call that was asked to stop: why, and until when it has time to."""
+
+    number: int
+    reason: str
+    until: float
+
+
+class ProcessWorkers:
+    """Worker processes, and the thread that looks after them."""
+
+    def __init__(self, count: int, setup: Setup, preload: tuple[str, ...], name: str, strict: bool) -> None:
+        self.count = count
+        self.pool = _motet.Pool(self, pickle.loads)
+        self.workers: dict[int, Worker] = {}
+        self.broken: BaseException | None = None
+        self.thread: threading.Thread | None = None
+        self._setup = pickle.dumps(setup)
+        self._preload = preload
+        self._name = name
+        self._strict = strict
+        self._lock = threading.Lock()
+        self._names = itertools.count(1)
+        self._closing = False
+        self._channel: socket.socket | None = None
+        self._born: dict[int, Worker] = {}
+        self._by_process: dict[int, Worker] = {}
+        self._outputs: dict[int, Output] = {}
+        self._restarts = 0
+
+    # ---- called by the executor, from any thread ----
+
+    def submit(self, function: int, arguments: bytes | None, call: Call | None, future: Future[Any]) -> int:
+        timeout = None if call is None else call.options.timeout
+        number = self.pool.submit(future, function, arguments, timeout, call)
+        if len(self.workers) < self.count and self.pool.unfinished() > len(self.workers):
+            self._grow()
+        return number
+
+    def close(self) -> None:
+        """No more calls come: the workers end when all is done."""
+        self._closing = True
+        self.pool.ring()
+
+    def kill(self, number: int, reason: str) -> bool:
+        """Stop the call of this number if a worker is at it."""
+        lane = self.pool.lane_of(number)
+        worker = None if lane is None else self.workers.get(lane)
+        return worker is not None and self._stop_call(worker, number, reason)
+
+    def _grow(self) -> None:
+        with self._lock:
+            if len(self.workers) >= self.count or self.broken is not None:
+                return
+            self._start_worker()
+            if self.thread is None:
+                self.thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self.thread.start()
+        self.pool.ring()
+
+    # ---- workers ----
+
+    def _connect(self) -> socket.socket:
+        if self._channel is None:
+            self._channel = zygotes.connect(self._preload)
+            self.pool.watch_descriptor(self._channel.fileno())
+        return self._channel
+
+    def _start_worker(self) -> None:
+        lane, memory = self.pool.add_lane()
+        worker = Worker(lane, f"{self._name}-{next(self._names)}")
+        output, output_end = os.pipe()
+        errors, errors_end = os.pipe()
+        control, control_end = os.pipe()
+        request = zygotes.Spawn(worker.name, sys.path, sys.argv, os.getcwd(), dict(os.environ), self._setup)
+        descriptors = [memory, self.pool.bell(), control_end, output_end, errors_end]
+        try:
+            zygotes.send(self._connect(), request, descriptors)
+        finally:
+            for descriptor in (output_end, errors_end, control_end, control):
+                os.close(descriptor)
+        self.workers[lane] = worker
+        for descriptor, stream in ((output, "stdout"), (errors, "stderr")):
+            self._outputs[descriptor] = Output(descriptor, stream)
+            self.pool.watch_descriptor(descriptor)
+
+    def _stop_call(self, worker: Worker, number: int, reason: str) -> bool:
+        if worker.stopping is not None and worker.stopping.number == number:
+            return True
+        if worker.process < 0 or not self.pool.ask_to_stop(worker.lane, number):
+            return False
+        worker.stopping = Stopping(number, reason, time.monotonic() + GRACE)
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(worker.process, STOP_SIGNAL)
+        self.pool.ring()
+        return True
+
+    # ---- the thread ----
+
+    def _run(self) -> None:
+        while not self._is_over():
+            ready, overdue = self.pool.run(self._patience())
+            for descriptor in ready:
+                if descriptor in self._outputs:
+                    self._read_output(descriptor)
+                elif descriptor in self._by_process:
+                    self._bury(self._by_process[descriptor])
+                elif self._channel is not None and descriptor == self._channel.fileno():
+                    self._hear()
+            for lane, number in overdue:
+                worker = self.workers.get(lane)
+                if worker is not None:
+                    self._stop_call(worker, number, "timeout")
+            self._end_the_stubborn()
+            if self._closing and self.pool.unfinished() == 0:
+                for worker in self.workers.values():
+                    if not worker.gone:
+                        worker.gone = self.pool.stop_lane(worker.lane)
+        self._clean_up()
+
+    def _is_over(self) -> bool:
+        return self._closing and not self.workers and self.pool.unfinished() == 0
+
+    def _patience(self) -> float | None:
+        deadlines = [worker.stopping.until for worker in self.workers.values() if worker.stopping]
+        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+
+    def _end_the_stubborn(self) -> None:
+        now = time.monotonic()
+        for worker in self.workers.values():
+            if worker.stopping is None:
+                continue
+            if self.pool.lane_of(worker.stopping.number) != worker.lane:
+                worker.stopping = None
+            elif worker.stopping.until <= now:
+                worker.stopping = worker.stopping._replace(until=now + 3600)
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(worker.process, signal.SIGKILL)
+
+    def _hear(self) -> None:
+        """Take a message of the zygote's."""
+        assert self._channel is not None
+        try:
+            message, descriptors = zygotes.receive(self._channel)
+        except zygotes.Closed:
+            self._lose_zygote()
+            return
+        if isinstance(message, zygotes.Born):
+            # In the order of the requests.
+            worker = next(worker for worker in self.workers.values() if worker.process < 0)
+            worker.pid, worker.process = message.pid, descriptors[0]
+            self._born[message.pid] = worker
+            self._by_process[worker.process] = worker
+            self.pool.watch_descriptor(worker.process)
+        elif isinstance(message, zygotes.Ended):
+            worker = self._born.pop(message.pid)
+            worker.ended = message
+            self._settle(worker)
+
+    def _bury(self, worker: Worker) -> None:
+        """A worker has ended; what it ended of is told by the zygote, in a moment."""
+        self.pool.forget_descriptor(worker.process)
+        del self._by_process[worker.process]
+        os.close(worker.process)
+
+    def _lose_zygote(self) -> None:
+        assert self._channel is not None
+        self.pool.forget_descriptor(self._channel.fileno())
+        self._channel.close()
+        self._channel = None
+        for worker in list(self.workers.values()):
+            worker.ended = zygotes.Ended(worker.pid, -signal.SIGKILL, 0)
+            self._settle(worker)
+
+    def _settle(self, worker: Worker) -> None:
+        """Decide on what a dead worker has left."""
+        ended = worker.ended
+        assert ended is not None
+        del self.workers[worker.lane]
+        # All that it has answered is delivered before its lane goes.
+        self.pool.run(0)
+        left = self.pool.remove_lane(worker.lane)
+        if left is not None:
+            number, future, call = left
+            self.pool.release(number, self._lost(worker, ended, number, future, call))
+        if self.broken is not None:
+            self._break()
+        elif not (self._closing and self.pool.unfinished() == 0):
+            self._restarts += 1
+            with self._lock:
+                if len(self.workers) < min(self.count, self.pool.unfinished()):
+                    self._start_worker()
+
+    def _lost(
+        self, worker: Worker, ended: zygotes.Ended, number: int, future: Future[Any], call: Call | None
+    ) -> bool:
+        """What becomes of the call that a worker died with: whether it runs again."""
+        stopping = worker.stopping
+        if stopping is not None and stopping.number == number:
+            return self._was_stopped(future, call, stopping.reason)
+        if call is not None:
+            call.deaths += 1
+            if call.deaths <= call.options.retries and call.deaths < POISON_LIMIT:
+                return True
+        error = WorkerDied.of(call, worker.name, ended)
+        if self._strict:
+            self.broken = error
+        future.set_exception(error)
+        return False
+
+    def _was_stopped(self, future: Future[Any], call: Call | None, reason: str) -> bool:
+        if reason == "timeout" and call is not None:
+            call.failures += 1
+            if call.failures <= call.options.retries:
+                return True
+            problem = f"{call} ran longer than {call.options.timeout:g} seconds and was stopped"
+            future.set_exception(CallTimeout(problem))
+        else:
+            future.cancel()
+        return False
+
+    def _break(self) -> None:
+        assert self.broken is not None
+        for future in self.pool.withdraw_all():
+            future.set_exception(self.broken)
+
+    def _read_output(self, descriptor: int) -> None:
+        output = self._outputs[descriptor]
+        if not output.read():
+            self.pool.forget_descriptor(descriptor)
+            del self._outputs[descriptor]
+            os.close(descriptor)
+
+    def _clean_up(self) -> None:
+        for descriptor in list(self._outputs):
+            while descriptor in self._outputs:
+                self._read_output(descriptor)
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+    # ---- called by the core, from the thread ----
+
+    def stopped(self, number: int, future: Future[Any], call: Call | None, data: bytes) -> bool:
+        """A call has ended because it was asked to; whether it runs again."""
+        for worker in self.workers.values():
+            if worker.stopping is not None and worker.stopping.number == number:
+                reason, worker.stopping = worker.stopping.reason, None
+                return self._was_stopped(future, call, reason)
+        return self._was_stopped(future, call, "timeout")
+
+    def raised(self, number: int, future: Future[Any], call: Call | None, data: bytes) -> bool:
+        """A call has raised; whether it runs again."""
+        error = pickle.loads(data)
+        if call is not None and isinstance(error, Exception):
+            call.failures += 1
+            if call.failures <= call.options.retries:
+                return True
+        future.set_exception(error)
+        return False
+
+    def initialiser_failed(self, lane: int, data: bytes) -> None:
+        """A worker could not begin."""
+        if self.broken is None:
+            self.broken = InitializerFailed("the initializer of a worker raised; no call can run")
+            self.broken.__cause__ = pickle.loads(data)
+        self._break()
+
+
+class Output:
+    """What a worker prints: passed on in whole lines."""
+
+    def __init__(self, descriptor: int, stream: str) -> None:
+        self._descriptor = descriptor
+        self._stream = stream
+        self._begun = b""
+
+    def read(self) -> bool:
+        """Pass on what is there; false at the end."""
+        data = os.read(self._descriptor, 65536)
+        whole, newline, rest = (self._begun + data).rpartition(b"\n")
+        if not data:
+            whole, newline, rest = self._begun, b"", b""
+        self._begun = rest
+        if whole or newline:
+            stream = getattr(sys, self._stream)
+            with contextlib.suppress(Exception):
+                stream.write((whole + newline).decode(errors="backslashreplace"))
+                stream.flush()
+        return bool(data)

@@ -1,0 +1,105 @@
+"""A worker process: what it is before its first call, and how calls come in and results go out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import random
+import signal
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from motet import _motet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from .zygote import Spawn
+
+# With this signal the parent says that it wants the call stopped that runs now. One that programs hardly use.
+STOP_SIGNAL = signal.SIGRTMIN + 7
+
+
+class CallStopped(BaseException):
+    """Raised in a call that is to end: its time is up, or it was cancelled. Not for programs to catch."""
+
+
+class Setup(NamedTuple):
+    """What a worker does before its first call."""
+
+    initializer: Callable[..., object] | None
+    initargs: tuple[Any, ...]
+    threads: int | None
+
+
+def main(request: Spawn, descriptors: list[int], zygote: int) -> int:
+    """Be a worker; returns the process's exit status."""
+    lane, bell, control, output, errors = descriptors
+    _motet._become_worker(zygote)
+    os.setpgid(0, 0)
+    os.dup2(output, 1)
+    os.dup2(errors, 2)
+    os.close(output)
+    os.close(errors)
+    _settle(request)
+    worker = _motet.Worker(lane, bell)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if worker.must_stop():
+            raise CallStopped
+
+    signal.signal(STOP_SIGNAL, stop)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        setup: Setup = pickle.loads(request.setup)
+        if setup.initializer is not None:
+            setup.initializer(*setup.initargs)
+    except BaseException as error:
+        worker.fail(dump_exception(error)[0])
+        return 1
+    worker.run(load_function, load_call, dump_result, dump_exception)
+    _leave()
+    os.close(control)
+    return 0
+
+
+def _settle(request: Spawn) -> None:
+    """Make this process like the one that wants it."""
+    sys.path[:] = request.path
+    sys.argv[:] = request.arguments
+    with contextlib.suppress(OSError):
+        os.chdir(request.folder)
+    os.environ.clear()
+    os.environ.update(request.environment)
+    # Whole lines, as they are written.
+    sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
+    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
+    random.seed()
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()
+
+
+def _leave() -> None:
+    """What a process does at its end, as far as a call's program may have asked for it."""
+    import atexit
+
+    with contextlib.suppress(BaseException):
+        atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(BaseException):
+            stream.flush()
+
+
+load_function = load_call = pickle.loads
+
+
+def dump_result(value: object) -> bytes:
+    return pickle.dumps(value)
+
+
+def dump_exception(error: BaseException) -> tuple[bytes, bool]:
+    return pickle.dumps(error), isinstance(error, CallStopped)

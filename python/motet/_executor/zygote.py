@@ -1,0 +1,299 @@
+"""The zygote: a fresh interpreter with one thread, from which worker processes are forked.
+
+It imports what workers want once, so that a worker costs a fork. It is no child of a worker's and knows nothing of
+calls. It ends when the process that started it does, however that ends, and its workers end with it, by the kernel's
+word.
+
+One main socket comes from the process that started it; each pool sends a socket of its own over that. On it:
+
+    pool → zygote    a request to fork, with the descriptors that the worker is to have
+    zygote → pool    the worker's process number, with a descriptor that stands for the process
+    zygote → pool    the end of a worker: number, exit status, largest resident memory
+
+Messages are pickles with their length before them. A pool that closes its socket has its workers killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import os
+import pickle
+import select
+import signal
+import socket
+import sys
+import threading
+from typing import Any, NamedTuple
+
+# Libraries for linear algebra start threads as they are imported, and a fork would keep none of them.
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
+
+class Spawn(NamedTuple):
+    """A request to fork. The descriptors sent with it: lane, bell, control socket, standard output, standard error."""
+
+    name: str
+    path: list[str]
+    arguments: list[str]
+    folder: str
+    environment: dict[str, str]
+    setup: bytes
+
+
+class Born(NamedTuple):
+    """The answer, sent with a descriptor of the process."""
+
+    pid: int
+
+
+class Ended(NamedTuple):
+    """The end of a worker: its exit status as `os.waitstatus_to_exitcode` gives it, its largest memory in bytes."""
+
+    pid: int
+    status: int
+    largest_memory: int
+
+
+class Closed(Exception):
+    """The other side of a socket is gone."""
+
+
+def send(channel: socket.socket, message: object, descriptors: list[int] | None = None) -> None:
+    """Send a message with descriptors; blocks while the other side does not read.
+
+    Raises:
+        Closed: the other side is gone.
+    """
+    data = pickle.dumps(message)
+    data = len(data).to_bytes(4, "little") + data
+    try:
+        sent = socket.send_fds(channel, [data], descriptors or [])
+        channel.sendall(data[sent:])
+    except (BrokenPipeError, ConnectionResetError) as error:
+        raise Closed from error
+
+
+def receive(channel: socket.socket) -> tuple[Any, list[int]]:
+    """The next message with its descriptors; blocks until it is there.
+
+    Raises:
+        Closed: the other side is gone.
+    """
+    data = bytearray()
+    found: list[int] = []
+    length = 4
+    while len(data) < length:
+        try:
+            # Not beyond the message: what follows may have descriptors of its own.
+            part, descriptors, _, _ = socket.recv_fds(channel, length - len(data), 8)
+        except ConnectionResetError as error:
+            raise Closed from error
+        found += descriptors
+        data += part
+        if not part:
+            raise Closed
+        if length == 4 and len(data) == 4:
+            length += int.from_bytes(data, "little")
+    return pickle.loads(data[4:]), found
+
+
+class _Zygote:
+    def __init__(self, main: socket.socket, parent: int) -> None:
+        self.main = main
+        self.parent = parent
+        self.poll = select.poll()
+        self.poll.register(main, select.POLLIN)
+        self.poll.register(parent, select.POLLIN)
+        self.pools: dict[int, socket.socket] = {}
+        # By the descriptor of the process: its number, and its pool's descriptor.
+        self.workers: dict[int, tuple[int, int]] = {}
+
+    def run(self) -> None:
+        """Serve until the process that started this one ends."""
+        while True:
+            for descriptor, _ in self.poll.poll():
+                if descriptor == self.parent:
+                    return
+                if descriptor == self.main.fileno():
+                    if not self.take_pool():
+                        return
+                elif descriptor in self.workers:
+                    self.bury(descriptor)
+                elif descriptor in self.pools:
+                    self.serve(descriptor)
+
+    def take_pool(self) -> bool:
+        try:
+            _, (descriptor,) = receive(self.main)
+        except Closed:
+            return False
+        channel = socket.socket(fileno=descriptor)
+        self.pools[channel.fileno()] = channel
+        self.poll.register(channel, select.POLLIN)
+        return True
+
+    def serve(self, pool: int) -> None:
+        try:
+            request, descriptors = receive(self.pools[pool])
+        except Closed:
+            self.poll.unregister(pool)
+            self.pools.pop(pool).close()
+            for worker, (pid, owner) in self.workers.items():
+                if owner == pool:
+                    signal.pidfd_send_signal(worker, signal.SIGKILL)
+                    self.workers[worker] = (pid, -1)
+            return
+        self.fork(pool, request, descriptors)
+
+    def fork(self, pool: int, request: Spawn, descriptors: list[int]) -> None:
+        this = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                self.leave()
+                from motet._executor import worker
+
+                status = worker.main(request, descriptors, this)
+            finally:
+                os._exit(status)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        # Until it is waited for, nobody else can have its number.
+        process = os.pidfd_open(pid)
+        self.workers[process] = (pid, pool)
+        self.poll.register(process, select.POLLIN)
+        with contextlib.suppress(Closed):
+            send(self.pools[pool], Born(pid), [process])
+
+    def leave(self) -> None:
+        """In the child: let go of what is the zygote's."""
+        self.main.close()
+        os.close(self.parent)
+        for channel in self.pools.values():
+            channel.close()
+        for process in self.workers:
+            os.close(process)
+
+    def bury(self, process: int) -> None:
+        pid, pool = self.workers.pop(process)
+        self.poll.unregister(process)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        # What it has started belongs to its group, which exists as long as it has not been waited for.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+        _, status, usage = os.wait4(pid, 0)
+        os.close(process)
+        if pool in self.pools:
+            ended = Ended(pid, os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024)
+            with contextlib.suppress(Closed):
+                send(self.pools[pool], ended)
+
+
+def main(descriptor: int, parent: int, preload: list[str]) -> None:
+    """Be a zygote. `descriptor` is its main socket, `parent` the number of the process that started it."""
+    # Nothing here is for a terminal's keys or for those who end a service: the parent's end is what counts.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    channel = socket.socket(fileno=descriptor)
+    watched = os.pidfd_open(parent)
+    if os.getppid() != parent:
+        return
+    given = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    importlib.import_module("motet._executor.worker")
+    for name in preload:
+        # A module that cannot be imported is told of by the first call that wants it.
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
+    for name, value in given.items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value
+    gc.collect()
+    # Workers share these pages as long as no collector writes to them.
+    gc.freeze()
+    sys.stdout.flush()
+    _Zygote(channel, watched).run()
+
+
+class Zygote:
+    """The zygote as the process that started it sees it. Thread-safe."""
+
+    def __init__(self, preload: tuple[str, ...]) -> None:
+        import subprocess
+
+        here, there = socket.socketpair()
+        with there:
+            command = (
+                f"import sys; sys.path[:] = {sys.path!r}; sys.argv[:] = ['']; "
+                f"from motet._executor.zygote import main; "
+                f"main({there.fileno()}, {os.getpid()}, {list(preload)!r})"
+            )
+            flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+            self._process = subprocess.Popen(
+                [sys.executable, *flags, "-c", command],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[there.fileno()],
+                start_new_session=True,
+            )
+        self._main = here
+
+    def is_alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    def connect(self) -> socket.socket:
+        """A socket for one pool.
+
+        Raises:
+            Closed: the zygote is gone.
+        """
+        here, there = socket.socketpair()
+        with there:
+            try:
+                send(self._main, None, [there.fileno()])
+            except Closed:
+                here.close()
+                raise
+        return here
+
+    def close(self) -> None:
+        """End it, and all its workers."""
+        self._main.close()
+        self._process.kill()
+        self._process.wait()
+
+    def forget(self) -> None:
+        """In a forked child: it is the parent's."""
+        self._main.close()
+        # Nobody here can wait for it.
+        self._process.returncode = 0
+
+
+
+_zygotes: dict[tuple[str, ...], Zygote] = {}
+_lock = threading.Lock()
+
+
+def connect(preload: tuple[str, ...]) -> socket.socket:
+    """A socket to a zygote that has imported these modules; it is started if there is none."""
+    with _lock:
+        for _ in range(2):
+            found = _zygotes.get(preload)
+            if found is None or not found.is_alive():
+                found = _zygotes[preload] = Zygote(preload)
+            with contextlib.suppress(Closed):
+                return found.connect()
+        problem = "the process that forks workers ends as it begins"
+        raise RuntimeError(problem)
