@@ -1,1 +1,4 @@
 //! Every system call of this crate.
+
+pub mod descriptors;
+pub(crate) mod memory;
