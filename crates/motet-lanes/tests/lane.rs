@@ -1,7 +1,8 @@
 //! A lane between a thread that is the parent and a thread that is the worker, over memory mapped twice.
 #![cfg(all(target_os = "linux", not(loom)))]
 
-use motet_lanes::lane::message::{Location, request_kind};
+use motet_lanes::arena::Location;
+use motet_lanes::lane::message::request_kind;
 use motet_lanes::lane::requests::Progress;
 use motet_lanes::lane::{Lane, REPLIES, REQUESTS, TakeBack};
 use motet_lanes::sys::futex;

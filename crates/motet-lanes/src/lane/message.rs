@@ -1,21 +1,9 @@
 //! What travels through a lane: plain data, valid whatever its bits.
 
+use crate::arena::Location;
+
 /// Bytes that fit into a slot; what is longer goes through an arena.
 pub const INLINE: usize = 432;
-
-/// Where in an arena's segments a piece of memory is.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Location {
-    /// The segment's number, which its owner never uses again.
-    pub segment: u32,
-    /// Which of the allocations that this place has seen.
-    pub generation: u32,
-    /// Bytes from the segment's beginning.
-    pub offset: u64,
-    /// Bytes.
-    pub length: u64,
-}
 
 /// Bytes, in the slot or in an arena: first the locations of the buffers out of band, then a pickle.
 #[repr(C)]

@@ -1,8 +1,9 @@
 //! The parent's side of a lane: what it has sent, and what became of it.
 
-use super::message::{Location, Reply, Request};
+use super::message::{Reply, Request};
 use super::requests::Progress;
 use super::{Lane, REQUESTS, TakeBack};
+use crate::arena::Location;
 use crate::primitive::Ordering;
 use crate::sys::futex;
 use crate::sys::region::Region;

@@ -1,7 +1,8 @@
 //! The worker's side of a lane: the next request, and answers.
 
-use super::message::{Location, Reply, Request};
+use super::message::{Reply, Request};
 use super::{Claimed, Lane};
+use crate::arena::Location;
 use crate::primitive::Ordering;
 use crate::sys::futex;
 use crate::sys::region::Region;

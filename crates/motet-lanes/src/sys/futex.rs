@@ -1,7 +1,5 @@
 //! Sleeping on a word of shared memory.
 
-#![cfg(not(loom))]
-
 use crate::lane::Bell;
 use rustix::thread::futex;
 

@@ -1,6 +1,8 @@
 //! Every system call of this crate.
 
+pub mod descriptors;
 pub mod futex;
+pub(crate) mod memory;
 pub mod process;
 pub mod region;
 pub mod watch;

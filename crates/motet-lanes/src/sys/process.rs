@@ -1,7 +1,5 @@
 //! Processes: a signal to one, and the end of one.
 
-#![cfg(not(loom))]
-
 use rustix::process::{self, Signal};
 use std::io;
 use std::os::fd::BorrowedFd;

@@ -1,7 +1,5 @@
 //! A piece of memory that two processes map: nameless, of a size that nobody can change.
 
-#![cfg(not(loom))]
-
 use rustix::fs::{self, FallocateFlags, MemfdFlags, SealFlags};
 use rustix::mm::{self, MapFlags, ProtFlags};
 use std::ffi::CStr;

@@ -1,7 +1,5 @@
 //! What a pool's dispatcher sleeps on: its bell, and descriptors that tell of deaths, output and messages.
 
-#![cfg(not(loom))]
-
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 use std::io;
