@@ -1,0 +1,94 @@
+"""What goes wrong between a program and its workers, as exceptions.
+
+`WorkerDied` is made when it is first asked for: its base class's home loads `multiprocessing`, which a
+program that loses no worker never needs.
+"""
+
+import sys
+from pickle import PicklingError
+
+# As typing's, which takes long to import. Type checkers know the name.
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from concurrent.futures.process import BrokenProcessPool
+
+__all__ = [
+    "ArgumentTooLarge",
+    "CallTimeout",
+    "MotetError",
+    "NotShippable",
+    "RemoteError",
+    "RemoteTraceback",
+    "WorkerDied",
+]
+
+
+class MotetError(Exception):
+    """The base of motet's own exceptions."""
+
+
+class NotShippable(MotetError, PicklingError):
+    """A function, argument or result that cannot be sent to another process; the message names what in it."""
+
+
+class CallTimeout(MotetError, TimeoutError):
+    """A call did not end in its time."""
+
+
+class ArgumentTooLarge(MotetError, ValueError):
+    """An argument or result has more bytes than a worker can be sent."""
+
+
+class RemoteTraceback(Exception):
+    """The traceback of an exception in the process where it was raised: the `__cause__` of its copy here."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return "\n" + self.text
+
+
+class RemoteError(MotetError):
+    """Stands for an exception of a worker that could not be sent, or not be rebuilt here.
+
+    `type_name` is its class's full name, `message` what `str()` made of it, `arguments` the `repr()` of each
+    of its arguments, `reason` why it did not come itself. Its traceback is the `__cause__`.
+    """
+
+    def __init__(
+        self, type_name: str, message: str = "", arguments: tuple[str, ...] = (), reason: str = ""
+    ) -> None:
+        super().__init__(type_name, message, arguments, reason)
+        self.type_name = type_name
+        self.message = message
+        self.arguments = arguments
+        self.reason = reason
+
+    def __str__(self) -> str:
+        said = f"{self.type_name}: {self.message}" if self.message else self.type_name
+        return f"{said} (the exception itself stayed in the worker: {self.reason})" if self.reason else said
+
+
+if TYPE_CHECKING:
+
+    class WorkerDied(MotetError, BrokenProcessPool):
+        """The worker that ran a call died: killed, out of memory, or crashed in compiled code."""
+
+else:
+
+    def __getattr__(name: str) -> object:
+        if name != "WorkerDied":
+            problem = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(problem, name=name, obj=sys.modules[__name__])
+        from concurrent.futures.process import BrokenProcessPool
+
+        description = {
+            "__module__": __name__,
+            "__doc__": "The worker that ran a call died: killed, out of memory, or crashed in compiled code.",
+        }
+        made = type("WorkerDied", (MotetError, BrokenProcessPool), description)
+        # Threads that ask at once get one class.
+        return globals().setdefault(name, made)
