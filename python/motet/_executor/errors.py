@@ -1,33 +1,116 @@
-"""What can become of a call, beside what its function raises."""
+"""What goes wrong between a program and its workers, as exceptions.
 
-from __future__ import annotations
+`WorkerDied` is made when it is first asked for: its base class's home loads `multiprocessing`, which a
+program that loses no worker never needs.
+"""
 
-import signal
+import sys
 from concurrent.futures import BrokenExecutor
-from concurrent.futures.process import BrokenProcessPool
-from typing import Any
+from pickle import PicklingError
+
+# As typing's, which takes long to import. Type checkers know the name.
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from concurrent.futures.process import BrokenProcessPool
+
+__all__ = [
+    "ArenaFull",
+    "ArgumentTooLarge",
+    "CallTimeout",
+    "InitializerFailed",
+    "MotetError",
+    "NotShippable",
+    "RemoteError",
+    "RemoteTraceback",
+    "WorkerDied",
+]
 
 
 class MotetError(Exception):
-    """What all of motet's own exceptions derive from."""
+    """The base of motet's own exceptions."""
+
+
+class NotShippable(MotetError, PicklingError):
+    """A function, argument or result that cannot be sent to another process; the message names what in it."""
 
 
 class CallTimeout(MotetError, TimeoutError):
-    """A call ran longer than it may."""
+    """A call did not end in its time."""
 
 
 class InitializerFailed(MotetError, BrokenExecutor):
-    """A worker could not begin, since its initializer raised."""
+    """A worker could not begin, since its initializer raised: its exception is the `__cause__`."""
 
 
-class WorkerDied(MotetError, BrokenProcessPool):
-    """A worker process ended in the midst of a call."""
+class ArenaFull(MotetError, MemoryError):
+    """The memory that is shared with workers is used up by what the program holds; see `motet.set_arena_limit`."""
 
-    @classmethod
-    def of(cls, call: object, worker: str, ended: Any) -> WorkerDied:
-        if ended.status < 0:
-            how = f"was killed by {signal.Signals(-ended.status).name}"
-        else:
-            how = f"ended with exit code {ended.status}"
-        memory = f", having used {ended.largest_memory / 2**20:.0f} MiB at most" if ended.largest_memory else ""
-        return cls(f"the worker {worker} {how} while it ran {call or 'a call'}{memory}")
+
+class ArgumentTooLarge(MotetError, ValueError):
+    """An argument or result has more bytes than a worker can be sent."""
+
+
+class RemoteTraceback(Exception):
+    """The traceback of an exception in the process where it was raised: the `__cause__` of its copy here."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return "\n" + self.text
+
+
+class RemoteError(MotetError):
+    """Stands for an exception of a worker that could not be sent, or not be rebuilt here.
+
+    `type_name` is its class's full name, `message` what `str()` made of it, `arguments` the `repr()` of each
+    of its arguments, `reason` why it did not come itself. Its traceback is the `__cause__`.
+    """
+
+    def __init__(
+        self, type_name: str, message: str = "", arguments: tuple[str, ...] = (), reason: str = ""
+    ) -> None:
+        super().__init__(type_name, message, arguments, reason)
+        self.type_name = type_name
+        self.message = message
+        self.arguments = arguments
+        self.reason = reason
+
+    def __str__(self) -> str:
+        said = f"{self.type_name}: {self.message}" if self.message else self.type_name
+        return f"{said} (the exception itself stayed in the worker: {self.reason})" if self.reason else said
+
+
+if TYPE_CHECKING:
+
+    class WorkerDied(MotetError, BrokenProcessPool):
+        """The worker that ran a call died: killed, out of memory, or crashed in compiled code.
+
+        `call` names the call, `exit_code` is the worker's (the negative number of a signal if one killed it),
+        `largest_memory` the most that it had resident, in bytes (0: not known).
+        """
+
+        call: str
+        exit_code: int
+        largest_memory: int
+
+else:
+
+    def __getattr__(name: str) -> object:
+        if name != "WorkerDied":
+            problem = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(problem, name=name, obj=sys.modules[__name__])
+        from concurrent.futures.process import BrokenProcessPool
+
+        description = {
+            "__module__": __name__,
+            "__doc__": "The worker that ran a call died: killed, out of memory, or crashed in compiled code.",
+            "call": "",
+            "exit_code": 0,
+            "largest_memory": 0,
+        }
+        made = type("WorkerDied", (MotetError, BrokenProcessPool), description)
+        # Threads that ask at once get one class.
+        return globals().setdefault(name, made)

@@ -1,0 +1,225 @@
+"""cloudpickle's pickler, with what motet's workers need beyond it.
+
+Imported when something has to travel by value: cloudpickle takes a while to import.
+"""
+
+import io
+import sys
+from collections.abc import Callable
+from copyreg import dispatch_table as registered
+from functools import lru_cache
+from pickle import PickleBuffer, PicklingError
+from types import FunctionType, MethodType
+from typing import Any, NewType
+
+import cloudpickle
+
+from . import classes, modules
+from .captures import Watch, watch
+
+BufferCallback = Callable[[PickleBuffer], object]
+
+_CacheWrapper: type = type(lru_cache(len))
+_named = 0
+_reductions: dict[Any, Any] = {}
+_registered = -1
+
+
+class _Blob:
+    """A class's pickle, good while what it captured is unchanged."""
+
+    __slots__ = ("blob", "cls", "version", "watch")
+
+    def __init__(self, cls: type, version: int, blob: bytes, watched: Watch | None) -> None:
+        self.cls = cls
+        self.version = version
+        self.blob = blob
+        self.watch = watched
+
+
+_blobs: dict[int, _Blob] = {}
+
+
+def dumps(
+    value: object,
+    callback: BufferCallback | None = None,
+    *,
+    to_worker: bool = True,
+    nested: bool = False,
+) -> bytes:
+    """A pickle in which nothing refers to what only this process has.
+
+    To a worker, by-value classes travel as pickles of their own that are made and read once (but not within
+    `nested` ones, which may refer to each other). From a worker, classes that the parent sent travel by name.
+    """
+    _prepare()
+    with io.BytesIO() as file:
+        _Pickler(file, callback, to_worker, nested).dump(value)
+        return file.getvalue()
+
+
+def _prepare() -> None:
+    """Tell cloudpickle of the modules that workers cannot import, and see what was registered with `copyreg`."""
+    global _named, _registered
+    names = modules.names_by_value()
+    if len(names) != _named:
+        for name in names:
+            module = sys.modules.get(name)
+            if module is not None and name not in cloudpickle.list_registry_pickle_by_value():
+                cloudpickle.register_pickle_by_value(module)
+        _named = len(names)
+    if len(registered) != _registered:
+        # One dictionary instead of cloudpickle's chain of them, which is asked about every object.
+        _registered = len(registered)
+        reductions = {**registered, **cloudpickle.Pickler._dispatch_table}
+        reductions[MethodType] = _reduce_method
+        reductions[_CacheWrapper] = _reduce_cache
+        reductions[NewType] = _reduce_new_type
+        _reductions.update(reductions)
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    dispatch_table = _reductions
+
+    def __init__(self, file: io.BytesIO, callback: BufferCallback | None, to_worker: bool, nested: bool) -> None:
+        super().__init__(file, 5, callback)
+        self._to_worker = to_worker
+        self._nested = nested
+
+    def reducer_override(self, obj: Any) -> Any:
+        kind = type(obj)
+        if kind is FunctionType:
+            try:
+                return super().reducer_override(obj)
+            except NameError:
+                # Annotations are worked out late, and may name what only type checkers see.
+                return super().reducer_override(_without_annotations(obj))
+        if issubclass(kind, type):
+            return self._reduce_class(obj)
+        if issubclass(kind, BaseException):
+            return _reduce_exception(obj)
+        return NotImplemented
+
+    def _reduce_class(self, cls: type) -> Any:
+        if not self._to_worker:
+            identity = classes.from_above(cls)
+            if identity is not None:
+                return classes.own_class, (identity,)
+        elif not self._nested:
+            known = _blobs.get(id(cls))
+            if known is not None and known.cls is cls and known.watch is not None and known.watch.unchanged():
+                return classes.receive, (classes.identify(cls).identity, known.version, known.blob)
+        reduced = super().reducer_override(cls)
+        if type(reduced) is not tuple or len(reduced) != 6:
+            return reduced
+        identity = classes.identify(cls).identity
+        if self._to_worker:
+            classes.keep(cls)
+            if not self._nested:
+                return classes.receive, (identity, *_blob(cls))
+        maker, arguments, state, _, _, setter = reduced
+        return classes.create, (identity, self._to_worker, maker, arguments), (setter, state), None, None, classes.fill
+
+
+def _blob(cls: type) -> tuple[int, bytes]:
+    """The class's version and pickle."""
+    # Watched first: what changes during the dump is seen at the next one.
+    watched = watch(cls)
+    blob = dumps(cls, nested=True)
+    known = _blobs.get(id(cls))
+    if known is not None and known.cls is cls:
+        version = known.version + (known.blob != blob)
+    else:
+        version = 0
+        if len(_blobs) >= classes.KEPT:
+            _blobs.pop(next(iter(_blobs)), None)
+    _blobs[id(cls)] = _Blob(cls, version, blob, watched)
+    return version, blob
+
+
+def _without_annotations(function: FunctionType) -> FunctionType:
+    plain = FunctionType(
+        function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
+    )
+    plain.__kwdefaults__ = function.__kwdefaults__
+    plain.__qualname__ = function.__qualname__
+    plain.__module__ = function.__module__
+    plain.__doc__ = function.__doc__
+    plain.__dict__.update(function.__dict__)
+    plain.__annotations__ = {}
+    return plain
+
+
+# ---- kinds of objects that cloudpickle, or pickle, would send by name or not at all ----
+
+
+def _reduce_method(method: MethodType) -> Any:
+    # As pickle does, so that the class's own function is called; by its parts where the name leads elsewhere.
+    name = getattr(method.__func__, "__name__", None)
+    try:
+        if isinstance(name, str) and getattr(method.__self__, name) == method:
+            return getattr, (method.__self__, name)
+    except Exception:
+        pass
+    return MethodType, (method.__func__, method.__self__)
+
+
+def _reduce_cache(wrapper: Any) -> Any:
+    function = wrapper.__wrapped__
+    if _refers(wrapper):
+        return wrapper.__reduce__()
+    settings = wrapper.cache_parameters()
+    return make_cache, (function, settings["maxsize"], settings["typed"])
+
+
+def _reduce_new_type(made: Any) -> Any:
+    if _refers(made):
+        return made.__reduce__()
+    return make_new_type, (made.__name__, made.__supertype__, made.__module__)
+
+
+def _refers(obj: Any) -> bool:
+    from .captures import travels_by_name
+
+    return travels_by_name(obj)
+
+
+def make_cache(function: Any, maxsize: int | None, typed: bool) -> Any:
+    """A function's cache, empty."""
+    return lru_cache(maxsize, typed)(function)
+
+
+def make_new_type(name: str, supertype: Any, module: str) -> Any:
+    """A `typing.NewType` that is in no module."""
+    made: Any = NewType(name, supertype)
+    made.__module__ = module
+    return made
+
+
+def _reduce_exception(error: BaseException) -> Any:
+    """Without a call of the class's own `__init__`, whose arguments are not what the exception keeps as `args`."""
+    cls: Any = type(error)
+    if cls.__reduce__ is not BaseException.__reduce__ or cls.__reduce_ex__ is not object.__reduce_ex__:
+        return NotImplemented
+    reduced = error.__reduce__()
+    if type(reduced) is not tuple or len(reduced) > 3:
+        raise PicklingError(f"{cls.__qualname__}.__reduce__() of BaseException answers otherwise than usual")
+    state = reduced[2] if len(reduced) == 3 else None
+    return rebuild_exception, (cls, error.args), state, None, None, fill_exception
+
+
+def rebuild_exception(cls: type[BaseException], arguments: tuple[Any, ...]) -> BaseException:
+    """An exception as its class's built-in base makes it."""
+    base = next(c for c in cls.__mro__ if not c.__flags__ & _HEAP_TYPE)
+    error = cls.__new__(cls, *arguments) if cls.__new__ is base.__new__ else base.__new__(cls, *arguments)
+    base.__init__(error, *arguments)  # type: ignore[misc]
+    return error
+
+
+_HEAP_TYPE = 1 << 9
+
+
+def fill_exception(error: BaseException, state: Any) -> None:
+    """Give an exception its attributes."""
+    if state is not None:
+        error.__setstate__(state)
