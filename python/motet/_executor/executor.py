@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
-import pickle
 import threading
 import weakref
 from concurrent.futures import Future
@@ -39,26 +38,17 @@ class Executor(concurrent.futures.Executor):
         count = max_workers or os.cpu_count() or 1
         self._max_workers = count
         self._workers = ProcessWorkers(count, Setup(initializer, initargs, None), tuple(preload), "motet", strict)
-        self._numbers: dict[Any, int] = {}
         self._closed = False
         _open.add(self)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         if self._closed:
             raise RuntimeError("cannot schedule new futures after shutdown")
-        number = self._numbers.get(fn)
-        if number is None:
-            import cloudpickle
-
-            number = len(self._numbers) + 1
-            self._workers.pool.define(number, cloudpickle.dumps(fn))
-            self._numbers[fn] = number
-        data = pickle.dumps((args, kwargs), 5) if args or kwargs else None
         future: Future[T] = Future()
         call = None
         if self._options.timeout is not None or self._options.retries:
             call = Call(self._options, getattr(fn, "__qualname__", repr(fn)))
-        self._workers.submit(number, data, call, future)
+        self._workers.submit(fn, args, kwargs, call, future)
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

@@ -19,7 +19,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from motet import _motet
 
 from . import zygote as zygotes
-from .errors import CallTimeout, InitializerFailed, WorkerDied
+from . import errors
+from .functions import FunctionTable
+from .shipping import dump_call, load_result
+from .travelling_errors import load_exception
 from .worker import STOP_SIGNAL, Setup
 
 if TYPE_CHECKING:
@@ -81,7 +84,7 @@ class ProcessWorkers:
 
     def __init__(self, count: int, setup: Setup, preload: tuple[str, ...], name: str, strict: bool) -> None:
         self.count = count
-        self.pool = _motet.Pool(self, pickle.loads)
+        self.pool = _motet.Pool(self, load_result)
         self.workers: dict[int, Worker] = {}
         self.broken: BaseException | None = None
         self.thread: threading.Thread | None = None
@@ -97,13 +100,34 @@ class ProcessWorkers:
         self._by_process: dict[int, Worker] = {}
         self._outputs: dict[int, Output] = {}
         self._restarts = 0
+        self._functions = FunctionTable()
 
     # ---- called by the executor, from any thread ----
 
-    def submit(self, function: int, arguments: bytes | None, call: Call | None, future: Future[Any]) -> int:
+    def submit(
+        self,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        keywords: dict[str, Any],
+        call: Call | None,
+        future: Future[Any],
+    ) -> int:
+        """Queue a call; gives its number."""
+        entry = self._functions.enter(function)
+        if entry.number == 0:
+            arguments = (function, *arguments)
+        outside: list[Any] = []
+        data = dump_call(arguments, keywords, outside.append) or None
         timeout = None if call is None else call.options.timeout
-        number = self.pool.submit(future, function, arguments, timeout, call)
-        if len(self.workers) < self.count and self.pool.unfinished() > len(self.workers):
+        pool = self.pool
+        try:
+            number = pool.submit(future, entry.number, data, outside or None, timeout, call)
+        except KeyError:
+            pool.define(entry.number, entry.blob)
+            for number in self._functions.take_forgotten():
+                pool.forget(number)
+            number = pool.submit(future, entry.number, data, outside or None, timeout, call)
+        if len(self.workers) < self.count and pool.unfinished() > len(self.workers):
             self._grow()
         return number
 
@@ -137,17 +161,16 @@ class ProcessWorkers:
         return self._channel
 
     def _start_worker(self) -> None:
-        lane, memory = self.pool.add_lane()
+        lane, memory, control = self.pool.add_lane()
         worker = Worker(lane, f"{self._name}-{next(self._names)}")
         output, output_end = os.pipe()
         errors, errors_end = os.pipe()
-        control, control_end = os.pipe()
         request = zygotes.Spawn(worker.name, sys.path, sys.argv, os.getcwd(), dict(os.environ), self._setup)
-        descriptors = [memory, self.pool.bell(), control_end, output_end, errors_end]
+        descriptors = [memory, self.pool.bell(), control, output_end, errors_end]
         try:
             zygotes.send(self._connect(), request, descriptors)
         finally:
-            for descriptor in (output_end, errors_end, control_end, control):
+            for descriptor in (output_end, errors_end, control):
                 os.close(descriptor)
         self.workers[lane] = worker
         for descriptor, stream in ((output, "stdout"), (errors, "stderr")):
@@ -272,7 +295,7 @@ class ProcessWorkers:
             call.deaths += 1
             if call.deaths <= call.options.retries and call.deaths < POISON_LIMIT:
                 return True
-        error = WorkerDied.of(call, worker.name, ended)
+        error = _worker_died(call, worker.name, ended)
         if self._strict:
             self.broken = error
         future.set_exception(error)
@@ -284,7 +307,7 @@ class ProcessWorkers:
             if call.failures <= call.options.retries:
                 return True
             problem = f"{call} ran longer than {call.options.timeout:g} seconds and was stopped"
-            future.set_exception(CallTimeout(problem))
+            future.set_exception(errors.CallTimeout(problem))
         else:
             future.cancel()
         return False
@@ -321,7 +344,7 @@ class ProcessWorkers:
 
     def raised(self, number: int, future: Future[Any], call: Call | None, data: bytes) -> bool:
         """A call has raised; whether it runs again."""
-        error = pickle.loads(data)
+        error = load_exception(data)
         if call is not None and isinstance(error, Exception):
             call.failures += 1
             if call.failures <= call.options.retries:
@@ -329,12 +352,25 @@ class ProcessWorkers:
         future.set_exception(error)
         return False
 
-    def initialiser_failed(self, lane: int, data: bytes) -> None:
+    def initializer_failed(self, lane: int, data: bytes) -> None:
         """A worker could not begin."""
         if self.broken is None:
-            self.broken = InitializerFailed("the initializer of a worker raised; no call can run")
-            self.broken.__cause__ = pickle.loads(data)
+            self.broken = errors.InitializerFailed("the initializer of a worker raised; no call can run")
+            self.broken.__cause__ = load_exception(data)
         self._break()
+
+
+def _worker_died(call: Call | None, worker: str, ended: zygotes.Ended) -> errors.WorkerDied:
+    if ended.status < 0:
+        how = f"was killed by {signal.Signals(-ended.status).name}"
+    else:
+        how = f"ended with exit code {ended.status}"
+    memory = f", having used {ended.largest_memory / 2**20:.0f} MiB at most" if ended.largest_memory else ""
+    error = errors.WorkerDied(f"the worker {worker} {how} while it ran {call or 'a call'}{memory}")
+    error.call = str(call or "")
+    error.exit_code = ended.status
+    error.largest_memory = ended.largest_memory
+    return error
 
 
 class Output:

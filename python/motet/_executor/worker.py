@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from motet import _motet
 
+from .shipping import dump_result, load_call, load_function
+from .travelling_errors import dump_exception
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
@@ -34,6 +37,24 @@ class Setup(NamedTuple):
     threads: int | None
 
 
+class _Policy:
+    """How calls come in and results go out, for the core."""
+
+    load_function = staticmethod(load_function)
+    load_call = staticmethod(load_call)
+
+    @staticmethod
+    def dump_result(value: object) -> tuple[bytes, list[Any]]:
+        outside: list[Any] = []
+        return dump_result(value, outside.append), outside
+
+    @staticmethod
+    def dump_exception(error: BaseException) -> tuple[bytes, bool]:
+        if isinstance(error, CallStopped):
+            return b"", True
+        return dump_exception(error), False
+
+
 def main(request: Spawn, descriptors: list[int], zygote: int) -> int:
     """Be a worker; returns the process's exit status."""
     lane, bell, control, output, errors = descriptors
@@ -44,7 +65,7 @@ def main(request: Spawn, descriptors: list[int], zygote: int) -> int:
     os.close(output)
     os.close(errors)
     _settle(request)
-    worker = _motet.Worker(lane, bell)
+    worker = _motet.Worker(lane, bell, control, _Policy)
 
     def stop(number: int, frame: FrameType | None) -> None:
         if worker.must_stop():
@@ -58,11 +79,10 @@ def main(request: Spawn, descriptors: list[int], zygote: int) -> int:
         if setup.initializer is not None:
             setup.initializer(*setup.initargs)
     except BaseException as error:
-        worker.fail(dump_exception(error)[0])
+        worker.fail(dump_exception(error))
         return 1
-    worker.run(load_function, load_call, dump_result, dump_exception)
+    worker.run()
     _leave()
-    os.close(control)
     return 0
 
 
@@ -92,14 +112,3 @@ def _leave() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(BaseException):
             stream.flush()
-
-
-load_function = load_call = pickle.loads
-
-
-def dump_result(value: object) -> bytes:
-    return pickle.dumps(value)
-
-
-def dump_exception(error: BaseException) -> tuple[bytes, bool]:
-    return pickle.dumps(error), isinstance(error, CallStopped)

@@ -117,6 +117,11 @@ impl Attached {
         self.segments.remove(&segment).is_some()
     }
 
+    /// Whether this segment is attached.
+    pub fn contains(&self, segment: u32) -> bool {
+        self.segments.contains_key(&segment)
+    }
+
     /// The number of segments.
     pub fn len(&self) -> usize {
         self.segments.len()

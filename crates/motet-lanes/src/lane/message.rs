@@ -5,13 +5,16 @@ use crate::arena::Location;
 /// Bytes that fit into a slot; what is longer goes through an arena.
 pub const INLINE: usize = 432;
 
+/// In the place of a length: the bytes are in an arena.
+pub const OUTSIDE: u32 = u32::MAX;
+
 /// Bytes, in the slot or in an arena: first the locations of the buffers out of band, then a pickle.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Message {
-    /// Where the bytes are if they are more than [`INLINE`].
+    /// Where the bytes are if they are outside.
     pub location: Location,
-    /// How many bytes.
+    /// How many bytes, or [`OUTSIDE`].
     pub length: u32,
     /// How many [`Location`]s stand before the pickle.
     pub buffers: u32,
@@ -26,13 +29,14 @@ impl Message {
         self.inline.get(..self.length as usize)
     }
 
-    /// Puts bytes into the slot.
+    /// Puts bytes into the slot, without buffers.
     ///
     /// # Panics
     /// When they do not fit.
     pub fn set_inline(&mut self, bytes: &[u8]) {
         self.inline[..bytes.len()].copy_from_slice(bytes);
         self.length = bytes.len() as u32;
+        self.buffers = 0;
     }
 }
 
@@ -44,8 +48,8 @@ pub mod request_kind {
     pub const DEFINE: u32 = 1;
     /// Forget the function of this number.
     pub const FORGET: u32 = 2;
-    /// Run the message's function with its arguments before any call.
-    pub const INITIALISE: u32 = 3;
+    /// The segment of this number is no more: let go of it.
+    pub const RETIRE: u32 = 3;
     /// End the process.
     pub const STOP: u32 = 4;
 }
@@ -74,8 +78,10 @@ pub mod reply_kind {
     pub const DONE: u32 = 3;
     /// The worker has no more use for the locations that are the message's bytes.
     pub const RELEASED: u32 = 4;
+    /// The segment whose number is the position is no more: let go of it.
+    pub const RETIRED: u32 = 5;
     /// The message is a log record.
-    pub const LOGGED: u32 = 5;
+    pub const LOGGED: u32 = 6;
 }
 
 /// What a worker answers.

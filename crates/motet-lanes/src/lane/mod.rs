@@ -19,7 +19,11 @@ mod layout;
 #[cfg(not(loom))]
 pub mod message;
 #[cfg(not(loom))]
+pub mod parcel;
+#[cfg(not(loom))]
 mod parent;
+#[cfg(not(loom))]
+pub mod peer;
 pub mod requests;
 pub mod ring;
 #[cfg(not(loom))]
@@ -29,8 +33,8 @@ pub use bell::Bell;
 #[cfg(not(loom))]
 pub use layout::{Lane, REPLIES, REQUESTS, RETURNS};
 #[cfg(not(loom))]
-pub use parent::{ParentSide, Wreck};
+pub use parent::{Answered, ParentSide, Wreck};
 pub use requests::{Claimed, Requests, TakeBack};
 pub use ring::Ring;
 #[cfg(not(loom))]
-pub use worker::WorkerSide;
+pub use worker::{Sleep, WorkerSide};

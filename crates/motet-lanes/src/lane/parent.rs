@@ -28,9 +28,19 @@ pub struct ParentSide<C> {
 
 #[derive(Debug)]
 enum Sent<C> {
-    Call(C),
-    Order,
+    /// With the place in the arena that its message takes, if it takes one.
+    Call(C, Option<Location>),
+    Order(Option<Location>),
     Over,
+}
+
+/// What a reply answers.
+#[derive(Debug)]
+pub struct Answered<C> {
+    /// The call, if it was one.
+    pub call: Option<C>,
+    /// The place of the request's message, which the worker reads no more.
+    pub message: Option<Location>,
 }
 
 /// What a dead worker leaves behind.
@@ -70,27 +80,32 @@ impl<C> ParentSide<C> {
         self.sent.len() < REQUESTS && self.lane.requests.has_room(self.next)
     }
 
-    /// Sends a call. The worker may have to be [woken](Self::wake).
+    /// Sends a call, whose message takes this place in the arena. The worker may have to be [woken](Self::wake).
     ///
     /// # Errors
     /// The call itself, when there is no room.
-    pub fn send_call(&mut self, call: C, write: impl FnOnce(&C, &mut Request)) -> Result<(), C> {
+    pub fn send_call(
+        &mut self,
+        call: C,
+        message: Option<Location>,
+        write: impl FnOnce(&C, &mut Request),
+    ) -> Result<(), C> {
         if !self.has_room() || !self.lane.requests.publish(self.next, |request| write(&call, request)) {
             return Err(call);
         }
         self.next += 1;
         self.calls += 1;
-        self.sent.push_back(Sent::Call(call));
+        self.sent.push_back(Sent::Call(call, message));
         Ok(())
     }
 
     /// Sends what is no call. False when there is no room.
-    pub fn send_order(&mut self, write: impl FnOnce(&mut Request)) -> bool {
+    pub fn send_order(&mut self, message: Option<Location>, write: impl FnOnce(&mut Request)) -> bool {
         if !self.has_room() || !self.lane.requests.publish(self.next, write) {
             return false;
         }
         self.next += 1;
-        self.sent.push_back(Sent::Order);
+        self.sent.push_back(Sent::Order(message));
         true
     }
 
@@ -101,28 +116,26 @@ impl<C> ParentSide<C> {
         }
     }
 
-    /// Reads the oldest reply, and gives what it answers, if that was a call. `None`: there is no reply.
-    pub fn collect<R>(&mut self, read: impl FnOnce(Option<C>, &Reply) -> R) -> Option<R> {
+    /// Reads the oldest reply, with what it answers. `None`: there is no reply.
+    pub fn collect<R>(&mut self, read: impl FnOnce(Answered<C>, &Reply) -> R) -> Option<R> {
         let Self { lane, sent, next, calls, .. } = self;
         lane.replies.pop(|reply| {
-            let oldest = *next - sent.len() as u64;
-            let place = reply.position.checked_sub(oldest).and_then(|index| sent.get_mut(index as usize));
-            let answered = match place.map(|place| std::mem::replace(place, Sent::Over)) {
-                Some(Sent::Call(call)) if is_answer(reply) => {
-                    *calls -= 1;
-                    Some(call)
-                }
-                Some(other) => {
-                    // Not an answer, or to nothing that was asked: as before.
-                    if !matches!(other, Sent::Order) || !is_answer(reply) {
-                        sent[(reply.position - oldest) as usize] = other;
+            let mut answered = Answered { call: None, message: None };
+            if is_answer(reply) {
+                let oldest = *next - sent.len() as u64;
+                let place = reply.position.checked_sub(oldest).and_then(|index| sent.get_mut(index as usize));
+                // An answer to nothing that was asked is nobody's.
+                match place.map(|place| std::mem::replace(place, Sent::Over)) {
+                    Some(Sent::Call(call, message)) => {
+                        *calls -= 1;
+                        answered = Answered { call: Some(call), message };
                     }
-                    None
+                    Some(Sent::Order(message)) => answered.message = message,
+                    Some(Sent::Over) | None => {}
                 }
-                None => None,
-            };
-            while let Some(Sent::Over) = sent.front() {
-                sent.pop_front();
+                while let Some(Sent::Over) = sent.front() {
+                    sent.pop_front();
+                }
             }
             read(answered, reply)
         })
@@ -134,21 +147,20 @@ impl<C> ParentSide<C> {
         !self.lane.replies.is_empty()
     }
 
-    /// Takes a call back that the worker has not begun: the latest that `choose` is true of.
-    pub fn take_back(&mut self, mut choose: impl FnMut(&C) -> bool) -> Option<C> {
+    /// Takes a call back that the worker has not begun: the latest that `choose` is true of, with its message's place.
+    pub fn take_back(&mut self, mut choose: impl FnMut(&C) -> bool) -> Option<(C, Option<Location>)> {
         let oldest = self.next - self.sent.len() as u64;
-        for index in (0..self.sent.len()).rev() {
-            let Sent::Call(call) = &self.sent[index] else { continue };
-            if choose(call) && self.lane.requests.take_back(oldest + index as u64) == TakeBack::Taken {
-                let Sent::Call(call) = std::mem::replace(&mut self.sent[index], Sent::Over) else {
-                    unreachable!("it was a call")
-                };
-                self.calls -= 1;
-                while let Some(Sent::Over) = self.sent.front() {
-                    self.sent.pop_front();
-                }
-                return Some(call);
+        for (index, sent) in self.sent.iter_mut().enumerate().rev() {
+            let Sent::Call(call, _) = sent else { continue };
+            if !choose(call) || self.lane.requests.take_back(oldest + index as u64) != TakeBack::Taken {
+                continue;
             }
+            let Sent::Call(call, message) = std::mem::replace(sent, Sent::Over) else { return None };
+            self.calls -= 1;
+            while let Some(Sent::Over) = self.sent.front() {
+                self.sent.pop_front();
+            }
+            return Some((call, message));
         }
         None
     }
@@ -159,7 +171,7 @@ impl<C> ParentSide<C> {
         let oldest = self.next - self.sent.len() as u64;
         self.sent.iter().zip(oldest..).find_map(|(sent, position)| {
             match (sent, self.lane.requests.progress(position)) {
-                (Sent::Call(call), Progress::Running { since_nanos }) => Some((call, since_nanos)),
+                (Sent::Call(call, _), Progress::Running { since_nanos }) => Some((call, since_nanos)),
                 _ => None,
             }
         })
@@ -170,7 +182,7 @@ impl<C> ParentSide<C> {
     pub fn ask_to_stop(&self, choose: impl FnOnce(&C) -> bool) -> bool {
         let oldest = self.next - self.sent.len() as u64;
         for (sent, position) in self.sent.iter().zip(oldest..) {
-            if let Sent::Call(call) = sent
+            if let Sent::Call(call, _) = sent
                 && let Progress::Running { .. } = self.lane.requests.progress(position)
             {
                 if !choose(call) {
@@ -186,7 +198,7 @@ impl<C> ParentSide<C> {
     /// Calls that are sent and not answered, the oldest first.
     pub fn sent_calls(&self) -> impl Iterator<Item = &C> {
         self.sent.iter().filter_map(|sent| match sent {
-            Sent::Call(call) => Some(call),
+            Sent::Call(call, _) => Some(call),
             _ => None,
         })
     }
@@ -225,7 +237,7 @@ impl<C> ParentSide<C> {
         let oldest = next - sent.len() as u64;
         let mut wreck = Wreck { running: None, waiting: Vec::new() };
         for (sent, position) in sent.into_iter().zip(oldest..) {
-            let Sent::Call(call) = sent else { continue };
+            let Sent::Call(call, _) = sent else { continue };
             match lane.requests.progress(position) {
                 Progress::Waiting => wreck.waiting.push(call),
                 // Begun and not answered: also when it died between the last steps of a call.

@@ -8,12 +8,29 @@ use crate::sys::futex;
 use crate::sys::region::Region;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 /// A lane as its worker uses it, one thread at a time, which `&mut` sees to.
 #[derive(Debug)]
 pub struct WorkerSide {
-    lane: Region<Lane>,
+    lane: Arc<Region<Lane>>,
     next: u64,
+}
+
+/// A worker that has found nothing to do.
+#[derive(Debug)]
+#[must_use = "the parent rings for a sleeper"]
+pub struct Sleep {
+    lane: Arc<Region<Lane>>,
+}
+
+impl Sleep {
+    /// Sleeps until there may be a request. May also end for no reason, or for a signal.
+    pub fn sleep(self) {
+        let bell = &self.lane.worker_bell;
+        futex::sleep(bell);
+        bell.get_up();
+    }
 }
 
 impl WorkerSide {
@@ -22,7 +39,7 @@ impl WorkerSide {
     /// # Errors
     /// The system's, and `InvalidInput` for a descriptor that is not a lane's.
     pub fn open(descriptor: OwnedFd) -> io::Result<Self> {
-        Ok(Self { lane: Region::open(descriptor)?, next: 0 })
+        Ok(Self { lane: Arc::new(Region::open(descriptor)?), next: 0 })
     }
 
     /// The next request, if there is one.
@@ -30,16 +47,20 @@ impl WorkerSide {
         self.lane.requests.claim(&mut self.next)
     }
 
-    /// Sleeps until there may be a request. May also end for no reason, or for a signal.
-    pub fn sleep(&mut self) -> Option<Claimed> {
+    /// The next request, or leave to sleep.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn claim_or_sleep(&mut self) -> Result<Claimed, Sleep> {
         let bell = &self.lane.worker_bell;
         bell.lie_down();
-        let found = self.lane.requests.claim(&mut self.next);
-        if found.is_none() {
-            futex::sleep(bell);
+        match self.lane.requests.claim(&mut self.next) {
+            Some(claimed) => {
+                bell.get_up();
+                Ok(claimed)
+            }
+            None => Err(Sleep { lane: Arc::clone(&self.lane) }),
         }
-        bell.get_up();
-        found
     }
 
     /// Notes when a request's work begins, in nanoseconds of the monotonic clock.

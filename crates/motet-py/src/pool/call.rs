@@ -1,5 +1,6 @@
 //! A call, from its submission to its end.
 
+use motet_lanes::lane::parcel::{Parcel, Staged};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -27,17 +28,19 @@ pub struct Call {
     pub function: Arc<Function>,
     /// The pickled arguments; nothing when there are none.
     pub arguments: Option<Py<PyBytes>>,
+    /// Buffers beside them.
+    pub buffers: Box<[Staged]>,
     pub options: Option<Box<Options>>,
 }
 
 impl Call {
-    pub fn limit_nanos(&self) -> u64 {
-        self.options.as_ref().map_or(0, |options| options.limit_nanos)
+    /// What is sent of it.
+    pub fn parcel(&self) -> Parcel<'_> {
+        Parcel { buffers: &self.buffers, bytes: self.arguments.as_ref().map_or(&[], bytes_of) }
     }
 
-    /// The pickled arguments, without the interpreter.
-    pub fn argument_bytes(&self) -> &[u8] {
-        self.arguments.as_ref().map_or(&[], bytes_of)
+    pub fn limit_nanos(&self) -> u64 {
+        self.options.as_ref().map_or(0, |options| options.limit_nanos)
     }
 }
 

@@ -1,10 +1,15 @@
 //! The dispatcher's thread: collects replies without the interpreter, and delivers them in batches.
 
 use super::call::Call;
+use super::memory::{self, Leased};
 use super::methods::Pool;
-use super::state::State;
+use super::state::{Lane, State};
+use motet_lanes::arena::Location;
 use motet_lanes::lane::message::reply_kind;
+use motet_lanes::lane::peer::{Garbled, Received, Returns, behind_places};
 use motet_lanes::sys::watch::monotonic_nanos;
+use pyo3::exceptions::PyOSError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::ops::Range;
@@ -20,13 +25,29 @@ const YIELDS: usize = 12;
 pub struct Batch {
     replies: Vec<Collected>,
     bytes: Vec<u8>,
+    /// Calls whose answers cannot be read.
+    garbled: Vec<(Call, Garbled)>,
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.replies.is_empty() && self.garbled.is_empty()
+    }
 }
 
 struct Collected {
     lane: u32,
     kind: u32,
     call: Option<Call>,
+    /// Of the batch's bytes, unless they are in an arena.
     bytes: Range<usize>,
+    outside: Option<Outside>,
+}
+
+/// What of a reply is in the worker's arena.
+struct Outside {
+    received: Received,
+    returns: Returns,
 }
 
 /// What else the dispatcher's thread was woken for.
@@ -57,6 +78,11 @@ impl Pool {
                 self.deliver(py, reply, &batch.bytes)?;
             }
             batch.bytes.clear();
+            for (call, error) in batch.garbled.drain(..) {
+                let error = PyOSError::new_err(error.to_string());
+                call.finish(py, Err(error.into_value(py).into_any()))?;
+            }
+            self.deliver_failed(py)?;
             if !events.is_empty() {
                 return Ok(events);
             }
@@ -71,7 +97,7 @@ impl Pool {
             let next_due = {
                 let mut state = self.lock();
                 collect(&mut state, batch);
-                if !batch.replies.is_empty() {
+                if !batch.is_empty() || !state.failed.is_empty() {
                     return Ok(events);
                 }
                 let now = monotonic_nanos();
@@ -104,59 +130,124 @@ impl Pool {
     }
 
     fn deliver(&self, py: Python<'_>, reply: Collected, bytes: &[u8]) -> PyResult<()> {
-        let bytes = &bytes[reply.bytes];
+        let Collected { lane, kind, call, bytes: range, mut outside } = reply;
+        let said = Said::new(py, &bytes[range], outside.as_mut())?;
+        drop(outside);
         let policy = self.policy(py);
-        let Some(call) = reply.call else {
-            if reply.kind == reply_kind::RAISED {
-                policy.call_method1("initialiser_failed", (reply.lane, PyBytes::new(py, bytes)))?;
-            } else if reply.kind == reply_kind::LOGGED {
-                policy.call_method1("logged", (PyBytes::new(py, bytes),))?;
+        let Some(call) = call else {
+            if kind == reply_kind::RAISED {
+                policy.call_method1(intern!(py, "initializer_failed"), (lane, said.bytes))?;
+            } else if kind == reply_kind::LOGGED {
+                policy.call_method1(intern!(py, "logged"), (said.bytes,))?;
             }
             return Ok(());
         };
-        if reply.kind == reply_kind::RETURNED {
-            let value = if bytes.is_empty() { Ok(py.None()) } else { self.load(py, bytes) };
-            match value {
-                Ok(value) => return call.finish(py, Ok(value)),
-                Err(error) => return call.finish(py, Err(error.into_value(py).into_any())),
-            }
+        if kind == reply_kind::RETURNED {
+            let value = match &said.bytes {
+                None => Ok(py.None()),
+                Some(bytes) => self.load(py, bytes, &said.buffers),
+            };
+            return call.finish(py, value.map_err(|error| error.into_value(py).into_any()));
         }
         let number = call.number;
         let (future, options) = (call.future.clone_ref(py), call.options.as_ref());
         let options = options.map(|options| options.policy.clone_ref(py));
         self.hold(call);
-        let name = if reply.kind == reply_kind::STOPPED { "stopped" } else { "raised" };
-        let again = policy.call_method1(name, (number, future, options, PyBytes::new(py, bytes)))?;
-        self.release(py, number, again.is_truthy()?);
+        let name = if kind == reply_kind::STOPPED { intern!(py, "stopped") } else { intern!(py, "raised") };
+        let again = policy.call_method1(name, (number, future, options, said.bytes))?;
+        self.release(number, again.is_truthy()?);
         Ok(())
+    }
+
+    /// Ends the calls that could not be sent.
+    fn deliver_failed(&self, py: Python<'_>) -> PyResult<()> {
+        let failed = std::mem::take(&mut self.lock().failed);
+        for (call, error) in failed {
+            call.finish(py, Err(memory::arena_error(py, &error).into_value(py).into_any()))?;
+        }
+        Ok(())
+    }
+}
+
+/// What a reply says, as Python has it; nothing for no bytes.
+struct Said<'py> {
+    bytes: Option<Bound<'py, PyBytes>>,
+    buffers: Vec<Bound<'py, Leased>>,
+}
+
+impl<'py> Said<'py> {
+    fn new(py: Python<'py>, inline: &[u8], outside: Option<&mut Outside>) -> PyResult<Self> {
+        let Some(Outside { received, returns }) = outside else {
+            let bytes = (!inline.is_empty()).then(|| PyBytes::new(py, inline));
+            return Ok(Self { bytes, buffers: Vec::new() });
+        };
+        let bytes = match received.view.take() {
+            None => PyBytes::new(py, inline),
+            Some(view) => PyBytes::new(py, &view[received.buffers.len() * Location::SIZE..]),
+        };
+        if let Some(location) = received.message.take() {
+            returns.add(location);
+        }
+        let lease = |(mapping, location)| Bound::new(py, Leased::new(mapping, location, returns.clone()));
+        let buffers = received.buffers.drain(..).map(lease).collect::<PyResult<_>>()?;
+        Ok(Self { bytes: Some(bytes), buffers })
     }
 }
 
 /// Takes all replies off the lanes, and gives these more to do.
 fn collect(state: &mut State, batch: &mut Batch) {
-    let Batch { replies, bytes } = batch;
-    let mut answered = Vec::new();
-    for (&number, lane) in &mut state.lanes {
-        let before = replies.len();
+    let State { lanes, .. } = state;
+    let mut ended = Vec::new();
+    for (&number, lane) in lanes.iter_mut() {
         while lane.side.has_replies() {
-            let nanos = lane.side.collect(|call, reply| {
-                let start = bytes.len();
-                bytes.extend_from_slice(reply.message.inline().unwrap_or_default());
-                let ends = call.is_some();
-                replies.push(Collected { lane: number, kind: reply.kind, call, bytes: start..bytes.len() });
-                ends.then_some(reply.wall_nanos)
+            let Lane { side, peer, .. } = lane;
+            let answered = side.collect(|answered, reply| {
+                match reply.kind {
+                    reply_kind::RELEASED => {
+                        let places =
+                            reply.message.inline().unwrap_or_default().as_chunks::<{ Location::SIZE }>().0;
+                        places.iter().map(Location::from_bytes).for_each(|place| peer.returned(place));
+                    }
+                    reply_kind::RETIRED => peer.let_go(reply.position as u32),
+                    reply_kind::DONE => {}
+                    kind => {
+                        if answered.call.is_some() {
+                            ended.push((
+                                reply.wall_nanos,
+                                answered.call.as_ref().is_some_and(|call| call.limit_nanos() != 0),
+                            ));
+                        }
+                        match peer.open(&reply.message) {
+                            Ok(received) => {
+                                let start = batch.bytes.len();
+                                if received.view.is_none() {
+                                    batch.bytes.extend_from_slice(behind_places(&reply.message, &received));
+                                }
+                                let bytes = start..batch.bytes.len();
+                                let outside = received.message.is_some() || !received.buffers.is_empty();
+                                let outside =
+                                    outside.then(|| Outside { received, returns: peer.returns().clone() });
+                                batch.replies.push(Collected {
+                                    lane: number,
+                                    kind,
+                                    call: answered.call,
+                                    bytes,
+                                    outside,
+                                });
+                            }
+                            Err(error) => batch.garbled.extend(answered.call.map(|call| (call, error))),
+                        }
+                    }
+                }
+                answered.message
             });
-            answered.extend(nanos.flatten());
+            lane.returned(answered.flatten());
         }
-        lane.answered += (replies.len() - before) as u64;
+        lane.tidy();
     }
-    for nanos in answered {
+    for (nanos, limited) in ended {
         state.note_end(nanos);
-    }
-    for reply in replies.iter() {
-        if let Some(call) = &reply.call {
-            state.forget_limit(call);
-        }
+        state.limited -= usize::from(limited);
     }
     state.pump();
 }

@@ -1,15 +1,16 @@
 //! Class `Pool`.
 
 use super::call::{Call, Function, Options};
+use super::memory::{self, Leased};
 use super::state::State;
 use crate::errors::os_error;
 use motet_lanes::sys::watch::{Watch, ring};
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{PyBytes, PyDict, PyList};
 use std::collections::HashMap;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -46,17 +47,31 @@ impl Pool {
         self.lock().functions.insert(number, Arc::new(Function { number, pickle }));
     }
 
+    /// Gives a function's number up: no call will name it.
+    fn forget(&self, number: u32) {
+        let forgotten = self.lock().functions.remove(&number);
+        drop(forgotten);
+    }
+
     /// Queues a call; gives its number.
-    #[pyo3(signature = (future, function, arguments, limit=None, policy=None, /))]
+    #[pyo3(signature = (future, function, arguments, buffers=None, limit=None, policy=None, /))]
+    #[allow(clippy::too_many_arguments, reason = "one argument for each field of a call")]
     fn submit(
         &self,
         py: Python<'_>,
         future: Py<PyAny>,
         function: u32,
         arguments: Option<Py<PyBytes>>,
+        buffers: Option<Bound<'_, PyList>>,
         limit: Option<f64>,
         policy: Option<Py<PyAny>>,
     ) -> PyResult<u64> {
+        let buffers = match buffers {
+            Some(outside) => {
+                memory::stage(py, memory::buffers_of(&outside)?, || self.lock().unfinished() != 0)?
+            }
+            None => Box::default(),
+        };
         let limit_nanos = limit.map_or(0, |limit| (limit * 1e9) as u64);
         let policy = if limit_nanos == 0 { policy } else { Some(policy.unwrap_or_else(|| py.None())) };
         let options = policy.map(|policy| Box::new(Options { limit_nanos, policy }));
@@ -65,7 +80,7 @@ impl Pool {
             return Err(PyKeyError::new_err(function));
         };
         let number = state.number_next_call();
-        state.enqueue(Call { number, future, function, arguments, options });
+        state.enqueue(Call { number, future, function, arguments, buffers, options });
         state.pump();
         Ok(number)
     }
@@ -91,13 +106,14 @@ impl Pool {
         state.lanes.iter().find(|(_, lane)| at_it(&lane.side)).map(|(lane, _)| *lane)
     }
 
-    /// A new lane: its number and the descriptor of its memory, which is the pool's.
-    fn add_lane(&self) -> PyResult<(u32, RawFd)> {
+    /// A new lane: its number, the descriptor of its memory, which is the pool's, and that of its socket, which is the
+    /// caller's to close.
+    fn add_lane(&self) -> PyResult<(u32, RawFd, RawFd)> {
         let mut state = self.lock();
-        let number = state.add_lane().map_err(os_error)?;
+        let (number, control) = state.add_lane().map_err(os_error)?;
         let descriptor = state.lanes[&number].side.descriptor().as_raw_fd();
         state.pump();
-        Ok((number, descriptor))
+        Ok((number, descriptor, control.into_raw_fd()))
     }
 
     /// The descriptor of the pool's bell.
@@ -125,7 +141,7 @@ impl Pool {
     }
 
     /// Decides on a call that was handed out: queued again, or done with.
-    pub fn release(&self, py: Python<'_>, number: u64, again: bool) {
+    pub fn release(&self, number: u64, again: bool) {
         let call = self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
         if let Some(call) = call
             && again
@@ -134,7 +150,6 @@ impl Pool {
             state.enqueue(call);
             state.pump();
         }
-        let _ = py;
     }
 
     /// Asks the worker of a lane to end when it has done what it has been sent; false when there is no room for that now.
@@ -144,25 +159,18 @@ impl Pool {
 
     /// Asks the worker of a lane to stop this call, if it is at it. A signal must follow.
     fn ask_to_stop(&self, lane: u32, number: u64) -> bool {
-        let state = self.lock();
-        state.lanes.get(&lane).is_some_and(|lane| lane.side.ask_to_stop(|call| call.number == number))
+        let mut state = self.lock();
+        let Some(lane) = state.lanes.get_mut(&lane) else { return false };
+        let asked = lane.side.ask_to_stop(|call| call.number == number);
+        if asked {
+            lane.stopped = Some(number);
+        }
+        asked
     }
 
     /// Takes back all that no worker has begun, and gives the futures.
     fn withdraw_all(&self) -> Vec<Py<PyAny>> {
-        let mut calls = Vec::new();
-        let mut state = self.lock();
-        for lane in state.lanes.values_mut() {
-            while let Some(call) = lane.side.take_back(|_| true) {
-                calls.push(call);
-            }
-        }
-        for call in &calls {
-            state.limited -= usize::from(call.limit_nanos() != 0);
-        }
-        calls.extend(state.backlog.drain(..));
-        drop(state);
-        calls.sort_by_key(|call| call.number);
+        let calls = self.lock().withdraw_all();
         calls.into_iter().map(|call| call.future).collect()
     }
 
@@ -195,9 +203,8 @@ impl Pool {
 
     /// Calls that have not ended.
     fn unfinished(&self) -> usize {
-        let state = self.lock();
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).len();
-        state.backlog.len() + held + state.lanes.values().map(|lane| lane.side.calls()).sum::<usize>()
+        held + self.lock().unfinished()
     }
 
     /// Counts of calls, and nanoseconds that workers were busy.
@@ -239,8 +246,16 @@ impl Pool {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(call.number, call);
     }
 
-    pub fn load(&self, py: Python<'_>, bytes: &[u8]) -> PyResult<Py<PyAny>> {
-        Ok(self.loads.bind(py).call1((PyBytes::new(py, bytes),))?.unbind())
+    pub fn load(
+        &self,
+        py: Python<'_>,
+        bytes: &Bound<'_, PyBytes>,
+        buffers: &[Bound<'_, Leased>],
+    ) -> PyResult<Py<PyAny>> {
+        let loads = self.loads.bind(py);
+        let value =
+            if buffers.is_empty() { loads.call1((bytes,))? } else { loads.call1((bytes, buffers))? };
+        Ok(value.unbind())
     }
 }
 

@@ -4,6 +4,7 @@
 //!
 //! - `call.rs`: a call, from its submission to its end.
 //! - `state.rs`: what is waiting, what is sent to which lane, and which lane gets the next: under one lock, without Python.
+//! - `memory.rs`: this process's arena, and memory in arenas as Python's buffers.
 //! - `dispatch.rs`: the dispatcher's thread, which collects replies without the interpreter and delivers them in batches.
 //! - `methods.rs`: class `Pool`.
 //! - `worker.rs`: class `Worker`.
@@ -12,6 +13,7 @@
 
 mod call;
 mod dispatch;
+mod memory;
 mod methods;
 mod state;
 mod worker;
@@ -34,5 +36,9 @@ fn become_worker(parent: u32) -> PyResult<()> {
 pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<methods::Pool>()?;
     module.add_class::<worker::Worker>()?;
+    module.add_class::<memory::ArenaBuffer>()?;
+    module.add_class::<memory::Leased>()?;
+    module.add_function(wrap_pyfunction!(memory::set_arena_limit, module)?)?;
+    module.add_function(wrap_pyfunction!(memory::arena_statistics, module)?)?;
     module.add_function(wrap_pyfunction!(become_worker, module)?)
 }

@@ -1,9 +1,16 @@
 //! What is waiting, what is sent to which lane, and which lane gets the next.
 
 use super::call::{Call, Function, bytes_of};
-use motet_lanes::lane::message::{INLINE, Request, request_kind};
+use super::memory;
+use motet_lanes::arena::{AllocateError, Arena, Location};
+use motet_lanes::lane::message::request_kind;
+use motet_lanes::lane::parcel::{Parcel, take_back};
+use motet_lanes::lane::peer::Peer;
 use motet_lanes::lane::{ParentSide, Wreck};
+use motet_lanes::sys::descriptors;
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// How much work a lane is given ahead, in nanoseconds: enough to keep its worker busy while the dispatcher sleeps, little enough
@@ -15,12 +22,15 @@ const MOST_AHEAD: u64 = 96;
 
 pub struct Lane {
     pub side: ParentSide<Call>,
+    pub peer: Peer,
     /// The numbers of the functions that the worker has been given.
     known: HashSet<u32>,
     /// It gets no more calls: it is to end, or has.
     pub closing: bool,
     /// Calls that it has answered.
     pub answered: u64,
+    /// The number of the call that was asked to stop last.
+    pub stopped: Option<u64>,
 }
 
 #[derive(Default)]
@@ -29,8 +39,11 @@ pub struct State {
     pub backlog: VecDeque<Call>,
     pub lanes: HashMap<u32, Lane>,
     pub functions: HashMap<u32, Arc<Function>>,
+    /// Calls that cannot be sent, and why.
+    pub failed: Vec<(Call, AllocateError)>,
     /// Calls with a limit that are sent.
     pub limited: usize,
+    arena: Option<Arc<Arena>>,
     next_call: u64,
     next_lane: u32,
     /// How long a call takes, smoothed, in nanoseconds; 0 before the first.
@@ -45,6 +58,16 @@ pub struct Counters {
     pub finished: u64,
     pub taken_back: u64,
     pub busy_nanos: u64,
+    pub bytes_copied: u64,
+    pub bytes_shared: u64,
+}
+
+/// Why a lane does not take a call now.
+enum Refused {
+    /// There is no room.
+    Busy(Call),
+    /// There never will be.
+    Failed(Call, AllocateError),
 }
 
 impl State {
@@ -54,15 +77,20 @@ impl State {
         self.next_call
     }
 
-    pub fn add_lane(&mut self) -> std::io::Result<u32> {
+    /// A new lane, and the worker's end of its socket.
+    pub fn add_lane(&mut self) -> io::Result<(u32, OwnedFd)> {
         let side = ParentSide::create()?;
+        let (here, there) = descriptors::socket_pair()?;
+        let arena = self.arena.get_or_insert_with(memory::arena);
+        // SAFETY: the other end is a worker, which runs this crate.
+        let peer = unsafe { Peer::new(arena, here) };
         self.next_lane += 1;
-        let lane = Lane { side, known: HashSet::new(), closing: false, answered: 0 };
+        let lane = Lane { side, peer, known: HashSet::new(), closing: false, answered: 0, stopped: None };
         self.lanes.insert(self.next_lane, lane);
-        Ok(self.next_lane)
+        Ok((self.next_lane, there))
     }
 
-    /// What a lane that is no more leaves behind.
+    /// What a lane that is no more leaves behind. All that its worker held of the arena returns.
     pub fn remove_lane(&mut self, number: u32) -> Option<Wreck<Call>> {
         let wreck = self.lanes.remove(&number)?.side.into_wreck();
         let gone = wreck.running.iter().chain(&wreck.waiting);
@@ -86,10 +114,23 @@ impl State {
         if let Ok(place) = self.backlog.binary_search_by_key(&number, |call| call.number) {
             return self.backlog.remove(place);
         }
-        let call =
-            self.lanes.values_mut().find_map(|lane| lane.side.take_back(|call| call.number == number))?;
+        let call = self.lanes.values_mut().find_map(|lane| lane.take_back(|call| call.number == number))?;
         self.forget_limit(&call);
         Some(call)
+    }
+
+    /// Takes all back that no worker has begun.
+    pub fn withdraw_all(&mut self) -> Vec<Call> {
+        let mut calls = Vec::new();
+        for lane in self.lanes.values_mut() {
+            calls.extend(std::iter::from_fn(|| lane.take_back(|_| true)));
+        }
+        for call in &calls {
+            self.forget_limit(call);
+        }
+        calls.extend(self.backlog.drain(..));
+        calls.sort_by_key(|call| call.number);
+        calls
     }
 
     pub fn forget_limit(&mut self, call: &Call) {
@@ -105,6 +146,13 @@ impl State {
         };
     }
 
+    /// Calls that have neither ended nor failed.
+    pub fn unfinished(&self) -> usize {
+        self.backlog.len()
+            + self.failed.len()
+            + self.lanes.values().map(|lane| lane.side.calls()).sum::<usize>()
+    }
+
     fn window(&self) -> usize {
         AHEAD_NANOS.checked_div(self.usual_nanos).unwrap_or(0).clamp(LEAST_AHEAD, MOST_AHEAD) as usize
     }
@@ -114,16 +162,28 @@ impl State {
         let window = self.window();
         while !self.backlog.is_empty() {
             let Some(lane) = self.idlest(window) else { return };
-            let lane = self.lanes.get_mut(&lane).expect("it was found");
             let call = self.backlog.pop_front().expect("it is not empty");
-            let limited = usize::from(call.limit_nanos() != 0);
-            if let Err(call) = lane.send(call) {
-                self.backlog.push_front(call);
+            if !self.send(lane, call) {
                 return;
             }
-            self.limited += limited;
         }
         self.even_out();
+    }
+
+    /// Whether the next call may find room.
+    fn send(&mut self, lane: u32, call: Call) -> bool {
+        let Some(arena) = self.arena.clone() else { return false };
+        let limited = usize::from(call.limit_nanos() != 0);
+        let lane = self.lanes.get_mut(&lane).expect("the caller has found it");
+        match lane.send(&arena, call) {
+            Ok(()) => self.limited += limited,
+            Err(Refused::Failed(call, error)) => self.failed.push((call, error)),
+            Err(Refused::Busy(call)) => {
+                self.enqueue(call);
+                return false;
+            }
+        }
+        true
     }
 
     /// The lane with least to do that may have more.
@@ -140,15 +200,13 @@ impl State {
             let Some(idle) = self.idlest(1) else { return };
             let busiest = self.lanes.iter().max_by_key(|(_, lane)| lane.side.calls());
             let Some((&busiest, _)) = busiest.filter(|(_, lane)| lane.side.calls() > 1) else { return };
-            let Some(call) = self.lanes.get_mut(&busiest).and_then(|lane| lane.side.take_back(|_| true))
-            else {
+            let Some(call) = self.lanes.get_mut(&busiest).and_then(|lane| lane.take_back(|_| true)) else {
                 return;
             };
+            self.forget_limit(&call);
             self.counters.taken_back += 1;
-            let lane = self.lanes.get_mut(&idle).expect("it was found");
-            if let Err(call) = lane.send(call) {
-                self.forget_limit(&call);
-                return self.enqueue(call);
+            if !self.send(idle, call) {
+                return;
             }
         }
     }
@@ -164,11 +222,15 @@ impl State {
             let shortest = lane.side.sent_calls().map(Call::limit_nanos).filter(|&limit| limit != 0).min();
             let Some(shortest) = shortest else { continue };
             let mut due = now_nanos + shortest;
-            if let Some((call, since)) = lane.side.running().filter(|(call, _)| call.limit_nanos() != 0) {
-                let ends = since.max(1) + call.limit_nanos();
-                if since != 0 && ends <= now_nanos {
-                    found.push((number, call.number));
-                } else if since != 0 {
+            if let Some((call, since)) = lane.side.running().filter(|(call, _)| call.limit_nanos() != 0)
+                && since != 0
+            {
+                let ends = since + call.limit_nanos();
+                if ends <= now_nanos {
+                    if lane.stopped != Some(call.number) {
+                        found.push((number, call.number));
+                    }
+                } else {
                     due = due.min(ends);
                 }
             }
@@ -180,35 +242,97 @@ impl State {
 
 impl Lane {
     /// Sends a call, and before it the function if the worker does not know it yet; wakes the worker.
-    fn send(&mut self, call: Call) -> Result<(), Call> {
+    fn send(&mut self, arena: &Arena, call: Call) -> Result<(), Refused> {
         if !self.known.contains(&call.function.number) {
             let pickle = bytes_of(&call.function.pickle);
             let number = call.function.number;
-            if !self.side.send_order(|request| write(request, request_kind::DEFINE, number, pickle)) {
-                return Err(call);
-            }
-            self.known.insert(number);
+            match self.order(arena, request_kind::DEFINE, number, pickle) {
+                Ok(true) => self.known.insert(number),
+                Ok(false) => return Err(Refused::Busy(call)),
+                Err(error) => return Err(refusal(call, error)),
+            };
         }
-        self.side.send_call(call, |call, request| {
-            write(request, request_kind::CALL, call.function.number, call.argument_bytes());
-        })?;
+        if !self.side.has_room() {
+            return Err(Refused::Busy(call));
+        }
+        let packed = match call.parcel().pack(arena) {
+            Ok(packed) => packed,
+            Err(error) => return Err(refusal(call, error)),
+        };
+        let Ok(message) = packed.lend(&call.parcel(), &mut self.peer) else {
+            return Err(Refused::Busy(call));
+        };
+        let sent = self.side.send_call(call, message, |call, request| {
+            request.kind = request_kind::CALL;
+            request.function = call.function.number;
+            packed.write(&call.parcel(), &mut request.message);
+        });
+        if let Err(call) = sent {
+            take_back(&call.buffers, message, &mut self.peer);
+            return Err(Refused::Busy(call));
+        }
         self.side.wake();
         Ok(())
+    }
+
+    /// Sends what is no call: whether there was room.
+    fn order(&mut self, arena: &Arena, kind: u32, number: u32, bytes: &[u8]) -> Result<bool, AllocateError> {
+        if !self.side.has_room() {
+            return Ok(false);
+        }
+        let parcel = Parcel { buffers: &[], bytes };
+        let packed = parcel.pack(arena)?;
+        let Ok(message) = packed.lend(&parcel, &mut self.peer) else { return Ok(false) };
+        Ok(self.side.send_order(message, |request| {
+            request.kind = kind;
+            request.function = number;
+            packed.write(&parcel, &mut request.message);
+        }))
+    }
+
+    /// Takes a call back that the worker has not begun, and what was lent for it.
+    fn take_back(&mut self, choose: impl FnMut(&Call) -> bool) -> Option<Call> {
+        let (call, message) = self.side.take_back(choose)?;
+        take_back(&call.buffers, message, &mut self.peer);
+        Some(call)
+    }
+
+    /// The worker has answered a call or order, and reads its message no more.
+    pub fn returned(&mut self, message: Option<Location>) {
+        if let Some(location) = message {
+            self.peer.returned(location);
+        }
+    }
+
+    /// Tells the worker what it need not keep, and gives back what the parent has no more use for.
+    pub fn tidy(&mut self) {
+        let returned = self.peer.returns().take();
+        self.side.give_back(returned);
+        for segment in self.peer.retired() {
+            // Without room the worker keeps it until its own end.
+            self.side.send_order(None, |request| {
+                request.kind = request_kind::RETIRE;
+                request.function = segment;
+                request.message.set_inline(&[]);
+            });
+        }
     }
 
     /// Asks the worker to end when it has done what it has been sent.
     pub fn stop(&mut self) -> bool {
         self.closing = true;
-        let sent = self.side.send_order(|request| write(request, request_kind::STOP, 0, &[]));
+        let sent = self.side.send_order(None, |request| {
+            request.kind = request_kind::STOP;
+            request.message.set_inline(&[]);
+        });
         self.side.wake();
         sent
     }
 }
 
-fn write(request: &mut Request, kind: u32, function: u32, bytes: &[u8]) {
-    assert!(bytes.len() <= INLINE);
-    request.kind = kind;
-    request.function = function;
-    request.message.buffers = 0;
-    request.message.set_inline(bytes);
+fn refusal(call: Call, error: AllocateError) -> Refused {
+    match error {
+        AllocateError::Full => Refused::Busy(call),
+        other => Refused::Failed(call, other),
+    }
 }

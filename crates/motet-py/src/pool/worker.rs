@@ -1,226 +1,341 @@
 //! Class `Worker`: the loop of a worker process.
 
+use super::memory::{self, Leased};
 use crate::errors::os_error;
-use motet_lanes::lane::message::{INLINE, reply_kind, request_kind};
-use motet_lanes::lane::{Claimed, WorkerSide};
+use motet_lanes::arena::{Arena, Kind, Location};
+use motet_lanes::lane::message::{INLINE, Reply, reply_kind, request_kind};
+use motet_lanes::lane::parcel::{Parcel, Staged};
+use motet_lanes::lane::peer::{Peer, behind_places};
+use motet_lanes::lane::{Claimed, Sleep, WorkerSide};
 use motet_lanes::sys::watch::{monotonic_nanos, ring};
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyOSError, PyRuntimeError};
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// No request's number.
 const NONE: u64 = u64::MAX;
+/// How often a worker without work lets others run before it sleeps.
+const YIELDS: usize = 12;
 
 /// The worker's end of a lane. `run` belongs to the main thread; signal handlers may ask `must_stop`.
 #[pyclass(module = "motet._motet", frozen)]
 pub struct Worker {
-    side: Mutex<WorkerSide>,
+    ends: Mutex<Ends>,
     bell: OwnedFd,
+    arena: Arc<Arena>,
     /// The number of the request that runs.
     current: AtomicU64,
+    policy: Py<PyAny>,
+    functions: Mutex<HashMap<u32, Function>>,
+}
+
+struct Ends {
+    side: WorkerSide,
+    peer: Peer,
+}
+
+/// What a function's number stands for: the function, or why there is none.
+enum Function {
+    Loaded(Py<PyAny>),
+    Failed(Py<PyAny>),
+}
+
+/// What a request says, copied out of the lane.
+struct Asked<'py> {
+    kind: u32,
+    function: u32,
+    bytes: Option<Bound<'py, PyBytes>>,
+    buffers: Vec<Bound<'py, Leased>>,
+}
+
+/// What is answered.
+struct Answer<'py> {
+    kind: u32,
+    bytes: Option<Bound<'py, PyBytes>>,
+    buffers: Box<[Staged]>,
 }
 
 #[pymethods]
 impl Worker {
-    /// Owns both descriptors from now on: the lane's memory and the parent's bell.
+    /// Owns the descriptors from now on: the lane's memory, the parent's bell, the lane's socket.
+    ///
+    /// `policy` has `load_function(bytes)`, `load_call(bytes, buffers)` which gives arguments and keywords,
+    /// `dump_result(value)` which gives bytes and a list of buffers, and `dump_exception(exception)` which gives bytes and
+    /// whether it means that the call was stopped; the last does not raise.
     #[new]
-    fn new(lane: RawFd, bell: RawFd) -> PyResult<Self> {
+    fn new(lane: RawFd, bell: RawFd, control: RawFd, policy: Py<PyAny>) -> PyResult<Self> {
         // SAFETY: the caller gives these descriptors away.
-        let (lane, bell) = unsafe { (OwnedFd::from_raw_fd(lane), OwnedFd::from_raw_fd(bell)) };
+        let [lane, bell, control] = [lane, bell, control].map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+        let arena = memory::arena();
         let side = WorkerSide::open(lane).map_err(os_error)?;
-        Ok(Self { side: Mutex::new(side), bell, current: AtomicU64::new(NONE) })
+        // SAFETY: the other end is the pool that this worker belongs to, which runs this crate.
+        let peer = unsafe { Peer::new(&arena, control) };
+        Ok(Self {
+            ends: Mutex::new(Ends { side, peer }),
+            bell,
+            arena,
+            current: AtomicU64::new(NONE),
+            policy,
+            functions: Mutex::default(),
+        })
     }
 
     /// Whether the parent wants the call that runs now stopped.
     fn must_stop(&self) -> bool {
         let current = self.current.load(Ordering::Relaxed);
-        current != NONE && self.lock().must_stop(current)
+        current != NONE && self.lock().side.must_stop(current)
     }
 
     /// Tells the parent that this process cannot work, and why.
-    fn fail(&self, exception: Bound<'_, PyBytes>) {
-        let sent = self.lock().reply(|reply| {
-            reply.kind = reply_kind::RAISED;
-            reply.position = NONE;
-            reply.message.set_inline(exception.as_bytes());
-        });
-        if sent == Some(true) {
-            ring(self.bell.as_fd());
-        }
+    fn fail(&self, py: Python<'_>, exception: Bound<'_, PyBytes>) -> PyResult<()> {
+        let answer = Answer { kind: reply_kind::RAISED, bytes: Some(exception), buffers: Box::default() };
+        self.reply(py, NONE, 0, answer)
+    }
+
+    /// Sends a log record to the parent.
+    fn log(&self, py: Python<'_>, record: Bound<'_, PyBytes>) -> PyResult<()> {
+        let answer = Answer { kind: reply_kind::LOGGED, bytes: Some(record), buffers: Box::default() };
+        self.reply(py, NONE, 0, answer)
     }
 
     /// Works until the parent says that it is enough.
-    ///
-    /// `load_function(bytes)` gives a function, `load_call(bytes)` its arguments and keywords, `dump_result(value)` bytes,
-    /// `dump_exception(exception)` bytes and whether it means that the call was stopped. The last must not raise.
-    fn run(
-        &self,
-        py: Python<'_>,
-        load_function: Bound<'_, PyAny>,
-        load_call: Bound<'_, PyAny>,
-        dump_result: Bound<'_, PyAny>,
-        dump_exception: Bound<'_, PyAny>,
-    ) -> PyResult<()> {
-        let mut functions = HashMap::<u32, Py<PyAny>>::new();
+    fn run(&self, py: Python<'_>) -> PyResult<()> {
         loop {
-            let claimed = self.lock().claim();
-            let Some(claimed) = claimed else {
-                if let Some(claimed) = py.detach(|| self.await_request()) {
-                    if self.answer(
-                        py,
-                        claimed,
-                        &mut functions,
-                        &load_function,
-                        &load_call,
-                        &dump_result,
-                        &dump_exception,
-                    )? {
-                        return Ok(());
+            let claimed = self.lock().side.claim();
+            let claimed = match claimed {
+                Some(claimed) => claimed,
+                None => {
+                    self.say_released();
+                    match py.detach(|| self.await_request()) {
+                        Some(claimed) => claimed,
+                        None => {
+                            py.check_signals()?;
+                            continue;
+                        }
                     }
-                } else {
-                    py.check_signals()?;
                 }
-                continue;
             };
-            if self.answer(
-                py,
-                claimed,
-                &mut functions,
-                &load_function,
-                &load_call,
-                &dump_result,
-                &dump_exception,
-            )? {
+            if !self.carry_out(py, claimed)? {
                 return Ok(());
             }
         }
     }
 }
 
-/// What a request says, copied out of the lane.
-struct Asked {
-    kind: u32,
-    function: u32,
-    bytes: Option<Py<PyBytes>>,
-}
-
 impl Worker {
-    fn lock(&self) -> MutexGuard<'_, WorkerSide> {
-        self.side.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Ends> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn functions(&self) -> MutexGuard<'_, HashMap<u32, Function>> {
+        self.functions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn await_request(&self) -> Option<Claimed> {
-        for _ in 0..12 {
-            if let Some(claimed) = self.lock().claim() {
+        for _ in 0..YIELDS {
+            if let Some(claimed) = self.lock().side.claim() {
                 return Some(claimed);
             }
             std::thread::yield_now();
         }
-        self.lock().sleep()
+        let found = self.lock().side.claim_or_sleep();
+        // Without the lock, which other threads of the program may want.
+        found.map_err(Sleep::sleep).ok()
     }
 
-    /// Carries a request out; whether it is the last.
-    #[allow(clippy::too_many_arguments, reason = "to be grouped")]
-    fn answer(
-        &self,
-        py: Python<'_>,
-        claimed: Claimed,
-        functions: &mut HashMap<u32, Py<PyAny>>,
-        load_function: &Bound<'_, PyAny>,
-        load_call: &Bound<'_, PyAny>,
-        dump_result: &Bound<'_, PyAny>,
-        dump_exception: &Bound<'_, PyAny>,
-    ) -> PyResult<bool> {
+    /// Carries a request out; false if it was the last.
+    fn carry_out(&self, py: Python<'_>, claimed: Claimed) -> PyResult<bool> {
         let start = monotonic_nanos();
-        let asked = {
-            let side = self.lock();
-            side.note_start(&claimed, start);
-            side.read(&claimed, |request| {
-                let bytes = request.message.inline().filter(|bytes| !bytes.is_empty());
-                let bytes = bytes.map(|bytes| PyBytes::new(py, bytes).unbind());
-                Asked { kind: request.kind, function: request.function, bytes }
-            })
-        };
-        self.current.store(claimed.position(), Ordering::Relaxed);
-        let outcome = match asked.kind {
-            request_kind::CALL => call(py, &asked, functions, load_call),
-            request_kind::DEFINE => define(py, &asked, functions, load_function),
-            request_kind::FORGET => {
-                Ok(functions.remove(&asked.function).map_or_else(|| py.None(), |_| py.None()))
-            }
-            _ => Ok(py.None()),
-        };
-        let is_call = asked.kind == request_kind::CALL;
-        let outcome = outcome.and_then(|value| {
-            if !is_call || value.is_none(py) {
-                return Ok(None);
-            }
-            Ok(Some(dump_result.call1((value,))?.cast_into::<PyBytes>()?))
-        });
-        let (kind, bytes) = match outcome {
-            Ok(bytes) => (if is_call { reply_kind::RETURNED } else { reply_kind::DONE }, bytes),
-            Err(error) => {
-                let (bytes, stopped): (Bound<'_, PyBytes>, bool) =
-                    dump_exception.call1((error.into_value(py),))?.extract()?;
-                (if stopped { reply_kind::STOPPED } else { reply_kind::RAISED }, Some(bytes))
-            }
-        };
-        self.current.store(NONE, Ordering::Relaxed);
-        let bytes = bytes.as_ref().map_or(&[][..], |bytes| bytes.as_bytes());
-        if bytes.len() > INLINE {
-            return Err(PyRuntimeError::new_err("too large"));
-        }
-        let nanos = monotonic_nanos() - start;
+        let asked = self.read(py, &claimed, start);
         let position = claimed.position();
-        loop {
-            let side = self.lock();
-            let sent = side.reply(|reply| {
-                reply.kind = kind;
-                reply.position = position;
-                reply.wall_nanos = nanos;
-                reply.message.buffers = 0;
-                reply.message.set_inline(bytes);
-            });
-            if let Some(asleep) = sent {
-                side.finish(claimed);
-                if asleep {
-                    ring(self.bell.as_fd());
-                }
-                return Ok(asked.kind == request_kind::STOP);
+        let mut goes_on = true;
+        let answer = match asked {
+            Ok(asked) if asked.kind == request_kind::CALL => {
+                self.current.store(position, Ordering::Relaxed);
+                let answer = self.call(py, asked).or_else(|error| self.describe(py, &error))?;
+                self.current.store(NONE, Ordering::Relaxed);
+                answer
             }
-            drop(side);
-            py.detach(std::thread::yield_now);
-            py.check_signals()?;
+            Ok(asked) => {
+                match asked.kind {
+                    request_kind::DEFINE => self.define(py, &asked)?,
+                    request_kind::FORGET => {
+                        let forgotten = self.functions().remove(&asked.function);
+                        drop(forgotten);
+                    }
+                    request_kind::RETIRE => self.lock().peer.let_go(asked.function),
+                    _ => goes_on = false,
+                }
+                Answer { kind: reply_kind::DONE, bytes: None, buffers: Box::default() }
+            }
+            Err(error) => self.describe(py, &error)?,
+        };
+        let nanos = monotonic_nanos() - start;
+        if let Err(error) = self.reply(py, position, nanos, answer) {
+            // Nothing has been sent: the answer had no room in the arena.
+            let answer = self.describe(py, &error)?;
+            self.reply(py, position, nanos, answer)?;
+        }
+        self.lock().side.finish(claimed);
+        Ok(goes_on)
+    }
+
+    fn read<'py>(&self, py: Python<'py>, claimed: &Claimed, now: u64) -> PyResult<Asked<'py>> {
+        let mut ends = self.lock();
+        let Ends { side, peer } = &mut *ends;
+        side.note_start(claimed, now);
+        side.read(claimed, |request| {
+            let message = &request.message;
+            let received = peer.open(message).map_err(|error| PyOSError::new_err(error.to_string()))?;
+            let bytes = behind_places(message, &received);
+            let bytes = (!bytes.is_empty()).then(|| PyBytes::new(py, bytes));
+            let lease =
+                |(mapping, location)| Bound::new(py, Leased::new(mapping, location, peer.returns().clone()));
+            let buffers = received.buffers.into_iter().map(lease).collect::<PyResult<_>>()?;
+            Ok(Asked { kind: request.kind, function: request.function, bytes, buffers })
+        })
+    }
+
+    fn call<'py>(&self, py: Python<'py>, asked: Asked<'py>) -> PyResult<Answer<'py>> {
+        let function = match self.functions().get(&asked.function) {
+            Some(Function::Loaded(function)) => function.clone_ref(py),
+            Some(Function::Failed(error)) => return Err(PyErr::from_value(error.bind(py).clone())),
+            None => {
+                return Err(PyRuntimeError::new_err(
+                    "a worker was not given the call's function; please report it",
+                ));
+            }
+        };
+        let policy = self.policy.bind(py);
+        let value = match asked.bytes {
+            None => function.call0(py)?,
+            Some(bytes) => {
+                let loaded = policy.call_method1(intern!(py, "load_call"), (bytes, asked.buffers))?;
+                let (arguments, keywords): (Bound<'_, PyTuple>, Bound<'_, PyDict>) = loaded.extract()?;
+                let keywords = (!keywords.is_empty()).then_some(&keywords);
+                function.call(py, arguments, keywords)?
+            }
+        };
+        if value.is_none(py) {
+            return Ok(Answer { kind: reply_kind::RETURNED, bytes: None, buffers: Box::default() });
+        }
+        let dumped = policy.call_method1(intern!(py, "dump_result"), (value,))?;
+        let (bytes, outside): (Bound<'py, PyBytes>, Bound<'py, PyList>) = dumped.extract()?;
+        let buffers = memory::buffers_of(&outside)?;
+        let buffers = memory::stage(py, buffers, || self.may_return())?;
+        Ok(Answer { kind: reply_kind::RETURNED, bytes: Some(bytes), buffers })
+    }
+
+    fn define(&self, py: Python<'_>, asked: &Asked<'_>) -> PyResult<()> {
+        let policy = self.policy.bind(py);
+        let function = match policy.call_method1(intern!(py, "load_function"), (&asked.bytes,)) {
+            Ok(function) => Function::Loaded(function.unbind()),
+            Err(error) => Function::Failed(error.into_value(py).into_any()),
+        };
+        let before = self.functions().insert(asked.function, function);
+        drop(before);
+        Ok(())
+    }
+
+    fn describe<'py>(&self, py: Python<'py>, error: &PyErr) -> PyResult<Answer<'py>> {
+        let described =
+            self.policy.bind(py).call_method1(intern!(py, "dump_exception"), (error.value(py),))?;
+        let (bytes, stopped): (Bound<'py, PyBytes>, bool) = described.extract()?;
+        let kind = if stopped { reply_kind::STOPPED } else { reply_kind::RAISED };
+        Ok(Answer { kind, bytes: Some(bytes), buffers: Box::default() })
+    }
+
+    /// Sends an answer, once there is room for it.
+    fn reply(&self, py: Python<'_>, position: u64, nanos: u64, answer: Answer<'_>) -> PyResult<()> {
+        let bytes = answer.bytes.as_ref().map_or(&[][..], |bytes| bytes.as_bytes());
+        let parcel = Parcel { buffers: &answer.buffers, bytes };
+        let packed = loop {
+            match parcel.pack(&self.arena) {
+                Ok(packed) => break packed,
+                Err(error) => {
+                    // Waits while the parent holds what may return.
+                    let length = bytes.len() + parcel.buffers.len() * Location::SIZE;
+                    drop(memory::allocate(py, &self.arena, length, Kind::Message, || self.may_return())?);
+                    drop(error);
+                }
+            }
+        };
+        let message = loop {
+            match packed.lend(&parcel, &mut self.lock().peer) {
+                Ok(message) => break message,
+                // The socket is full of segments that the parent has not taken.
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => self.pause(py),
+                Err(error) => return Err(os_error(error)),
+            }
+        };
+        let _ = message;
+        self.say_released();
+        while !self.push(|reply| {
+            reply.kind = answer.kind;
+            reply.position = position;
+            reply.wall_nanos = nanos;
+            packed.write(&parcel, &mut reply.message);
+        }) {
+            self.pause(py);
+        }
+        Ok(())
+    }
+
+    /// Sends a reply if there is room.
+    fn push(&self, write: impl FnOnce(&mut Reply)) -> bool {
+        let Some(asleep) = self.lock().side.reply(write) else { return false };
+        if asleep {
+            ring(self.bell.as_fd());
+        }
+        true
+    }
+
+    /// Lets the parent go on.
+    fn pause(&self, py: Python<'_>) {
+        py.detach(|| std::thread::sleep(std::time::Duration::from_micros(50)));
+    }
+
+    /// Tells the parent what of its arena this process has no more use for, and which segments of this one's are no more.
+    fn say_released(&self) {
+        let (returned, retired) = {
+            let mut ends = self.lock();
+            self.take_returns(&mut ends);
+            (ends.peer.returns().take(), ends.peer.retired())
+        };
+        for some in returned.chunks(INLINE / Location::SIZE) {
+            let bytes: Vec<u8> = some.iter().flat_map(|location| location.to_bytes()).collect();
+            while !self.push(|reply| {
+                reply.kind = reply_kind::RELEASED;
+                reply.message.set_inline(&bytes);
+            }) {
+                std::thread::yield_now();
+            }
+        }
+        for segment in retired {
+            // Without room the parent keeps it until this process ends.
+            self.push(|reply| {
+                reply.kind = reply_kind::RETIRED;
+                reply.position = u64::from(segment);
+                reply.message.set_inline(&[]);
+            });
         }
     }
-}
 
-fn call(
-    py: Python<'_>,
-    asked: &Asked,
-    functions: &HashMap<u32, Py<PyAny>>,
-    load_call: &Bound<'_, PyAny>,
-) -> PyResult<Py<PyAny>> {
-    let function = functions.get(&asked.function).ok_or_else(|| {
-        PyRuntimeError::new_err("this worker was never given the call's function; please report it")
-    })?;
-    let Some(bytes) = &asked.bytes else { return function.call0(py) };
-    let (arguments, keywords): (Bound<'_, PyTuple>, Bound<'_, PyDict>) =
-        load_call.call1((bytes,))?.extract()?;
-    function.call(py, arguments, Some(&keywords))
-}
+    fn take_returns(&self, ends: &mut Ends) {
+        while let Some(location) = ends.side.take_return() {
+            ends.peer.returned(location);
+        }
+    }
 
-fn define(
-    py: Python<'_>,
-    asked: &Asked,
-    functions: &mut HashMap<u32, Py<PyAny>>,
-    load_function: &Bound<'_, PyAny>,
-) -> PyResult<Py<PyAny>> {
-    let function = load_function.call1((&asked.bytes,))?;
-    functions.insert(asked.function, function.unbind());
-    Ok(py.None())
+    /// After the arena was found full: whether the parent holds something that may come back.
+    fn may_return(&self) -> bool {
+        let mut ends = self.lock();
+        self.take_returns(&mut ends);
+        !ends.peer.holds_nothing()
+    }
 }
