@@ -231,11 +231,11 @@ class StreamWait(Coroutine[Any, Any, _T]):
 
 @disjoint_base
 class CallFutureCore(Generic[_T]):
-    """The state of a call. `motet._executor.futures.CallFuture` is made of it and of `concurrent.futures.Future`.
+    """The state of a call. `motet._executor.futures.CallFuture` is made of it and of Python's own class.
 
-    `origin` runs the call, and is asked about it by its number: `_withdraw(number)`, whether the call had not begun
-    and never will; `_is_running(number)`; `_kill(number)`, whether it is being stopped, and `_end_cancelled()` will
-    be called.
+    `origin` runs the call, and is asked about it by its number: `_withdraw(number)`, whether the call had
+    not begun and never will; `_is_running(number)`; `_kill(number)`, whether it is being stopped, and
+    `_end_cancelled()` will be called.
     """
 
     _condition: threading.Condition

@@ -46,10 +46,6 @@ impl CallFuture {
         self.0.bind(py)
     }
 
-    pub fn clone_ref(&self, py: Python<'_>) -> Self {
-        Self(self.0.clone_ref(py))
-    }
-
     pub fn drop_ref(self, py: Python<'_>) {
         self.0.drop_ref(py);
     }
@@ -93,7 +89,7 @@ pub fn finish_cancelled(py: Python<'_>, future: &CallFuture) -> PyResult<bool> {
 #[pyfunction]
 #[pyo3(name = "_call_future", signature = (origin, number))]
 fn call_future(py: Python<'_>, origin: Option<Py<PyAny>>, number: u64) -> PyResult<Py<PyAny>> {
-    new(py, origin, number).map(|future| future.0)
+    new(py, origin, number).map(|future| future.object(py).clone().unbind())
 }
 
 /// Puts the class into the module.
