@@ -13,13 +13,13 @@ const PAGE: usize = 4096;
 
 /// A source that counts.
 #[derive(Clone, Default)]
-pub struct Heap {
+pub(crate) struct Heap {
     /// Bytes in segments.
-    pub held: Arc<AtomicUsize>,
+    pub(crate) held: Arc<AtomicUsize>,
     /// Nothing larger than this is given out, unless it is 0.
-    pub largest: Arc<AtomicUsize>,
+    pub(crate) largest: Arc<AtomicUsize>,
     /// Whether the arena is to believe that it is in a forked child.
-    pub forked: Arc<AtomicBool>,
+    pub(crate) forked: Arc<AtomicBool>,
 }
 
 struct Segment {
