@@ -9,13 +9,27 @@ use std::sync::{Barrier, mpsc};
 use std::thread;
 
 use heap::Heap;
-use motet_lanes::arena::{AllocateError, Arena, Kind, Leased, Location, Unknown};
+use motet_lanes::arena::{
+    AllocateError, Arena, Attached, Kind, Leased, Location, Mapping, Piece, Unknown, View,
+};
 
 const MIB: usize = 1 << 20;
 
 fn arena(limit: usize) -> (Arena, Heap) {
     let heap = Heap::default();
     (Arena::with_source(limit, Box::new(heap.clone())), heap)
+}
+
+#[test]
+fn all_of_it_goes_to_other_threads() {
+    fn sent<T: Send>() {}
+    fn shared<T: Send + Sync>() {}
+    shared::<Arena>();
+    shared::<Piece>();
+    shared::<Attached>();
+    shared::<View>();
+    sent::<Leased>();
+    sent::<Mapping>();
 }
 
 #[test]
