@@ -154,7 +154,11 @@ fn a_peer_cannot_write_nor_shorten_nor_empty_a_segment() {
     for length in [0, 4096, 64 * MIB as u64] {
         assert!(ftruncate(descriptor, length).is_err());
     }
-    if sealed.contains(SealFlags::FUTURE_WRITE) {
+    let fresh =
+        rustix::fs::memfd_create("motet-test", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
+    let known = rustix::fs::fcntl_add_seals(&fresh, SealFlags::FUTURE_WRITE).is_ok();
+    assert_eq!(sealed.contains(SealFlags::FUTURE_WRITE), known);
+    if known {
         let both = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping, if it came to be, would be used by nobody.
         let mapped = unsafe { mmap(std::ptr::null_mut(), 4096, both, MapFlags::SHARED, descriptor, 0) };
@@ -199,6 +203,15 @@ fn only_segments_are_attached() {
     assert!(matches!(attached.add(1, memory(fixed, true)), Err(AttachError::Known(1))));
     let whole = Location { segment: 1, generation: 0, offset: 0, length: 8192 };
     assert_eq!(*attached.read(whole).unwrap(), [0; 8192]);
+    for (offset, length, inside) in
+        [(8191, 1, true), (8192, 0, true), (8191, 2, false), (8192, 1, false), (0, 8193, false)]
+    {
+        let location = Location { offset, length, ..whole };
+        assert_eq!(
+            (attached.read(location).is_ok(), attached.map_private(location).is_ok()),
+            (inside, inside)
+        );
+    }
 }
 
 proptest! {
@@ -256,12 +269,12 @@ fn descriptors_travel() {
 fn other_datagrams_are_refused() {
     use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
     let (here, there) = descriptors::socket_pair().unwrap();
-    let two = [here.as_fd(), there.as_fd()];
-    for (bytes, count) in [(&b"abcd"[..], 0), (b"abcde", 1), (b"abc", 1), (b"abcd", 2)] {
-        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let descriptors = [here.as_fd(); 3];
+    for (bytes, count) in [(&b"abcd"[..], 0), (b"abcde", 1), (b"abc", 1), (b"abcd", 2), (b"abcd", 3)] {
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         if count > 0 {
-            assert!(control.push(SendAncillaryMessage::ScmRights(&two[..count])));
+            assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors[..count])));
         }
         sendmsg(&here, &[io::IoSlice::new(bytes)], &mut control, SendFlags::empty()).unwrap();
         let error = descriptors::receive(there.as_fd(), Wait::Block).unwrap_err();

@@ -71,6 +71,11 @@ fn a_large_piece_is_reused_for_the_next_of_about_its_length() {
         assert_ne!(at.generation, place.generation);
     }
     assert_eq!(arena.statistics().growths, 1);
+    for _ in 0..3 {
+        let two = [(); 2].map(|()| arena.allocate(40 * MIB, Kind::Buffer).unwrap());
+        assert_ne!(two[0].location().segment, two[1].location().segment);
+    }
+    assert_eq!(arena.statistics().growths, 2);
     // One of quite another length is not: it would take so much more than it needs.
     let other = arena.allocate(20 * MIB, Kind::Buffer).unwrap();
     assert_ne!(other.location().segment, place.segment);
@@ -108,7 +113,7 @@ fn idle_memory_makes_room_for_what_it_does_not_fit() {
 #[test]
 fn a_refusal_of_the_system_is_met_with_less() {
     let (arena, heap) = arena(64 * MIB);
-    heap.largest.store(8192, Ordering::Relaxed);
+    heap.capacity.store(8192, Ordering::Relaxed);
     // The usual first segment is refused, the least one is not.
     let piece = arena.allocate(8000, Kind::Buffer).unwrap();
     assert_eq!(arena.statistics().held_bytes, 8192);
@@ -116,8 +121,11 @@ fn a_refusal_of_the_system_is_met_with_less() {
     assert!(matches!(&refused, AllocateError::System(error) if error.kind() == io::ErrorKind::OutOfMemory));
     assert_eq!(arena.statistics().held_bytes, 8192);
     drop(piece);
-    heap.largest.store(0, Ordering::Relaxed);
-    arena.allocate(64 * MIB, Kind::Buffer).unwrap();
+    heap.capacity.store(40 * MIB, Ordering::Relaxed);
+    drop(arena.allocate(30 * MIB, Kind::Buffer).unwrap());
+    // The arena may have more, but the system has it only if what is idle returns.
+    drop(arena.allocate(18 * MIB, Kind::Buffer).unwrap());
+    assert_eq!(heap.held.load(Ordering::Relaxed), 18 * MIB);
 }
 
 #[test]

@@ -16,8 +16,8 @@ const PAGE: usize = 4096;
 pub(crate) struct Heap {
     /// Bytes in segments.
     pub(crate) held: Arc<AtomicUsize>,
-    /// Nothing larger than this is given out, unless it is 0.
-    pub(crate) largest: Arc<AtomicUsize>,
+    /// All that is given out at a time, unless it is 0.
+    pub(crate) capacity: Arc<AtomicUsize>,
     /// Whether the arena is to believe that it is in a forked child.
     pub(crate) forked: Arc<AtomicBool>,
 }
@@ -36,8 +36,8 @@ unsafe impl Sync for Segment {}
 impl Source for Heap {
     fn segment(&self, length: usize) -> io::Result<Arc<dyn Backing>> {
         assert!(length > 0 && length.is_multiple_of(PAGE));
-        let largest = self.largest.load(Ordering::Relaxed);
-        if largest > 0 && length > largest {
+        let capacity = self.capacity.load(Ordering::Relaxed);
+        if capacity > 0 && self.held.load(Ordering::Relaxed) + length > capacity {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
         let layout = Layout::from_size_align(length, PAGE).unwrap();
