@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
-use rustix::process::Pid;
 
+use super::fork::Owner;
 use crate::arena::{Backing, Source};
 
 /// The file's length is fixed: no access inside it can ever meet its end.
@@ -71,7 +71,7 @@ impl Pages {
     }
 
     /// New pages of this process alone, cleared.
-    fn anonymous(length: usize) -> io::Result<Self> {
+    pub(super) fn anonymous(length: usize) -> io::Result<Self> {
         let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
         // SAFETY: as in `map`.
         let base = unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), length, protection, flags)? };
@@ -108,42 +108,6 @@ impl SystemSource {
     /// A source for this process.
     pub(crate) fn new(label: &str) -> Self {
         Self { label: label.to_owned(), owner: Owner::new() }
-    }
-}
-
-/// Tells the process that made it from its forked children.
-enum Owner {
-    /// By a page whose first byte is 1, and which the kernel clears in a forked child: asked several times for each
-    /// message, it spares the system calls.
-    Mark(Pages),
-    /// By its number, before Linux 4.14.
-    Number(Pid),
-}
-
-impl Owner {
-    fn new() -> Self {
-        match Self::mark() {
-            Ok(page) => Self::Mark(page),
-            Err(_) => Self::Number(rustix::process::getpid()),
-        }
-    }
-
-    fn mark() -> io::Result<Pages> {
-        let page = Pages::anonymous(page_size())?;
-        // SAFETY: the page is this function's own.
-        unsafe {
-            rustix::mm::madvise(page.base.as_ptr().cast(), page.length, rustix::mm::Advice::LinuxWipeOnFork)?;
-            page.base.write(1);
-        }
-        Ok(page)
-    }
-
-    fn is_this_process(&self) -> bool {
-        match self {
-            // SAFETY: the page is mapped as long as `self`, and nobody writes it after `mark`.
-            Self::Mark(page) => unsafe { page.base.read_volatile() == 1 },
-            Self::Number(number) => rustix::process::getpid() == *number,
-        }
     }
 }
 
@@ -254,21 +218,5 @@ mod tests {
         assert!(available().is_some_and(|available| available < 1 << 50));
         let refused = SystemSource::new("motet-test").segment(1 << 50).map(|_| ()).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::OutOfMemory);
-    }
-    #[test]
-    #[cfg_attr(miri, ignore = "forks")]
-    fn a_forked_child_is_another_process() {
-        let owners = [Owner::new(), Owner::Number(rustix::process::getpid())];
-        assert!(owners.iter().all(Owner::is_this_process));
-        // SAFETY: the child only reads memory, asks for its number and ends, all of which a child of threads may do.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
-            let mistaken = owners.iter().any(Owner::is_this_process);
-            // SAFETY: ends the child at once.
-            unsafe { libc::_exit(i32::from(mistaken)) };
-        }
-        let status = rustix::process::waitpid(Pid::from_raw(child), rustix::process::WaitOptions::empty());
-        assert_eq!(status.unwrap().unwrap().1.exit_status(), Some(0));
-        assert!(owners.iter().all(Owner::is_this_process));
     }
 }

@@ -1,4 +1,5 @@
 //! Every system call of this crate.
 
 pub mod descriptors;
+mod fork;
 pub(crate) mod memory;
