@@ -9,7 +9,8 @@ import weakref
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from .processes import Call, Options, ProcessWorkers
+from .calls import Call, Options
+from .processes import ProcessWorkers
 from .worker import Setup
 
 if TYPE_CHECKING:
@@ -44,12 +45,8 @@ class Executor(concurrent.futures.Executor):
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         if self._closed:
             raise RuntimeError("cannot schedule new futures after shutdown")
-        future: Future[T] = Future()
-        call = None
-        if self._options.timeout is not None or self._options.retries:
-            call = Call(self._options, getattr(fn, "__qualname__", repr(fn)))
-        self._workers.submit(fn, args, kwargs, call, future)
-        return future
+        call = None if self._options.is_plain() else Call(self._options, fn)
+        return self._workers.submit(fn, args, kwargs, call)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self._closed = True

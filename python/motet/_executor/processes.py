@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import InvalidStateError
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from motet import _motet
@@ -29,33 +29,15 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from .calls import Call
+    from .futures import CallFuture
+
 # Seconds that a call has to end after it was asked to.
 GRACE = 1.0
 # A call that has taken so many workers with it is not tried again.
 POISON_LIMIT = 3
-
-
-class Options(NamedTuple):
-    """What a call may have of its own. `timeout` in seconds."""
-
-    timeout: float | None = None
-    retries: int = 0
-    name: str | None = None
-
-
-class Call:
-    """The options of one call, and what has happened to it."""
-
-    __slots__ = ("deaths", "failures", "function", "options")
-
-    def __init__(self, options: Options, function: str) -> None:
-        self.options = options
-        self.function = function
-        self.failures = 0
-        self.deaths = 0
-
-    def __str__(self) -> str:
-        return f"{self.options.name} ({self.function})" if self.options.name else self.function
+# Seconds between two looks at how much memory workers use.
+MEMORY_INTERVAL = 0.1
 
 
 class Worker:
@@ -110,9 +92,8 @@ class ProcessWorkers:
         arguments: tuple[Any, ...],
         keywords: dict[str, Any],
         call: Call | None,
-        future: Future[Any],
-    ) -> int:
-        """Queue a call; gives its number."""
+    ) -> CallFuture[Any]:
+        """Queue a call."""
         entry = self._functions.enter(function)
         if entry.number == 0:
             arguments = (function, *arguments)
@@ -121,15 +102,15 @@ class ProcessWorkers:
         timeout = None if call is None else call.options.timeout
         pool = self.pool
         try:
-            number = pool.submit(future, entry.number, data, outside or None, timeout, call)
+            future = pool.submit(entry.number, data, outside or None, timeout, call)
         except KeyError:
             pool.define(entry.number, entry.blob)
             for number in self._functions.take_forgotten():
                 pool.forget(number)
-            number = pool.submit(future, entry.number, data, outside or None, timeout, call)
+            future = pool.submit(entry.number, data, outside or None, timeout, call)
         if len(self.workers) < self.count and pool.unfinished() > len(self.workers):
             self._grow()
-        return number
+        return future
 
     def close(self) -> None:
         """No more calls come: the workers end when all is done."""
@@ -274,8 +255,7 @@ class ProcessWorkers:
         self.pool.run(0)
         left = self.pool.remove_lane(worker.lane)
         if left is not None:
-            number, future, call = left
-            self.pool.release(number, self._lost(worker, ended, number, future, call))
+            self._lost(worker, ended, *left)
         if self.broken is not None:
             self._break()
         elif not (self._closing and self.pool.unfinished() == 0):
@@ -284,38 +264,36 @@ class ProcessWorkers:
                 if len(self.workers) < min(self.count, self.pool.unfinished()):
                     self._start_worker()
 
-    def _lost(
-        self, worker: Worker, ended: zygotes.Ended, number: int, future: Future[Any], call: Call | None
-    ) -> bool:
-        """What becomes of the call that a worker died with: whether it runs again."""
+    def _lost(self, worker: Worker, ended: zygotes.Ended, number: int, call: Call | None) -> None:
+        """Decide what becomes of the call that a worker died with."""
         stopping = worker.stopping
-        if stopping is not None and stopping.number == number:
-            return self._was_stopped(future, call, stopping.reason)
+        if stopping is not None and stopping.number == number and stopping.reason != "memory":
+            self._was_stopped(number, call, stopping.reason)
+            return
         if call is not None:
             call.deaths += 1
-            if call.deaths <= call.options.retries and call.deaths < POISON_LIMIT:
-                return True
-        error = _worker_died(call, worker.name, ended)
+            if call.may_try_again() and call.deaths < POISON_LIMIT:
+                self.pool.queue_again(number)
+                return
+        error = _worker_died(call, worker, ended, stopping is not None)
         if self._strict:
             self.broken = error
-        future.set_exception(error)
-        return False
+        self.pool.finish_failed(number, error)
 
-    def _was_stopped(self, future: Future[Any], call: Call | None, reason: str) -> bool:
-        if reason == "timeout" and call is not None:
-            call.failures += 1
-            if call.failures <= call.options.retries:
-                return True
-            problem = f"{call} ran longer than {call.options.timeout:g} seconds and was stopped"
-            future.set_exception(errors.CallTimeout(problem))
+    def _was_stopped(self, number: int, call: Call | None, reason: str) -> None:
+        if reason != "timeout" or call is None:
+            self.pool.finish_cancelled(number)
+        elif call.may_try_again():
+            self.pool.queue_again(number)
         else:
-            future.cancel()
-        return False
+            problem = f"{call} ran longer than {call.options.timeout:g} seconds and was stopped"
+            self.pool.finish_failed(number, errors.CallTimeout(problem))
 
     def _break(self) -> None:
         assert self.broken is not None
         for future in self.pool.withdraw_all():
-            future.set_exception(self.broken)
+            with contextlib.suppress(InvalidStateError):
+                future.set_exception(self.broken)
 
     def _read_output(self, descriptor: int) -> None:
         output = self._outputs[descriptor]
@@ -334,23 +312,21 @@ class ProcessWorkers:
 
     # ---- called by the core, from the thread ----
 
-    def stopped(self, number: int, future: Future[Any], call: Call | None, data: bytes) -> bool:
-        """A call has ended because it was asked to; whether it runs again."""
+    def stopped(self, number: int, call: Call | None) -> None:
+        """A call has ended because it was asked to."""
+        reason = "timeout"
         for worker in self.workers.values():
             if worker.stopping is not None and worker.stopping.number == number:
                 reason, worker.stopping = worker.stopping.reason, None
-                return self._was_stopped(future, call, reason)
-        return self._was_stopped(future, call, "timeout")
+        self._was_stopped(number, call, reason)
 
-    def raised(self, number: int, future: Future[Any], call: Call | None, data: bytes) -> bool:
-        """A call has raised; whether it runs again."""
+    def raised(self, number: int, call: Call | None, data: bytes) -> None:
+        """A call has raised."""
         error = load_exception(data)
-        if call is not None and isinstance(error, Exception):
-            call.failures += 1
-            if call.failures <= call.options.retries:
-                return True
-        future.set_exception(error)
-        return False
+        if call is not None and isinstance(error, Exception) and call.may_try_again():
+            self.pool.queue_again(number)
+        else:
+            self.pool.finish_failed(number, error)
 
     def initializer_failed(self, lane: int, data: bytes) -> None:
         """A worker could not begin."""
@@ -360,14 +336,19 @@ class ProcessWorkers:
         self._break()
 
 
-def _worker_died(call: Call | None, worker: str, ended: zygotes.Ended) -> errors.WorkerDied:
-    if ended.status < 0:
+def _worker_died(
+    call: Call | None, worker: Worker, ended: zygotes.Ended, too_large: bool
+) -> errors.WorkerDied:
+    what = str(call) if call is not None else "a call"
+    if too_large:
+        how = "was killed because it used more memory than its limit"
+    elif ended.status < 0:
         how = f"was killed by {signal.Signals(-ended.status).name}"
     else:
         how = f"ended with exit code {ended.status}"
     memory = f", having used {ended.largest_memory / 2**20:.0f} MiB at most" if ended.largest_memory else ""
-    error = errors.WorkerDied(f"the worker {worker} {how} while it ran {call or 'a call'}{memory}")
-    error.call = str(call or "")
+    error = errors.WorkerDied(f"the worker {worker.name} (process {worker.pid}) {how} while it ran {what}{memory}")
+    error.call = what
     error.exit_code = ended.status
     error.largest_memory = ended.largest_memory
     return error

@@ -44,7 +44,6 @@ pub struct State {
     /// Calls with a limit that are sent.
     pub limited: usize,
     arena: Option<Arc<Arena>>,
-    next_call: u64,
     next_lane: u32,
     /// How long a call takes, smoothed, in nanoseconds; 0 before the first.
     usual_nanos: u64,
@@ -71,12 +70,6 @@ enum Refused {
 }
 
 impl State {
-    pub fn number_next_call(&mut self) -> u64 {
-        self.next_call += 1;
-        self.counters.submitted += 1;
-        self.next_call
-    }
-
     /// A new lane, and the worker's end of its socket.
     pub fn add_lane(&mut self) -> io::Result<(u32, OwnedFd)> {
         let side = ParentSide::create()?;
