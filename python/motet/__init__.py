@@ -12,13 +12,23 @@ import sys
 from . import _exit
 
 __all__ = [
+    "ArenaFull",
+    "ArgumentTooLarge",
     "AsyncBinaryFile",
     "AsyncFile",
     "AsyncTextFile",
+    "CallFuture",
+    "CallTimeout",
     "DatagramTransport",
     "EventLoop",
+    "Executor",
     "Future",
     "Handle",
+    "InitializerFailed",
+    "InternalError",
+    "MotetError",
+    "NotShippable",
+    "RemoteError",
     "Server",
     "SocketTransport",
     "StreamReader",
@@ -26,7 +36,10 @@ __all__ = [
     "StreamWriter",
     "Task",
     "TimerHandle",
+    "WorkerDied",
     "__version__",
+    "empty",
+    "empty_like",
     "new_event_loop",
     "open",
     "open_connection",
@@ -34,6 +47,7 @@ __all__ = [
     "read_bytes",
     "read_text",
     "run",
+    "set_arena_limit",
     "start_server",
     "start_unix_server",
     "task_factory",
@@ -48,6 +62,20 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from ._executor.arrays import empty, empty_like, set_arena_limit
+    from ._executor.errors import (
+        ArenaFull,
+        ArgumentTooLarge,
+        CallTimeout,
+        InitializerFailed,
+        InternalError,
+        MotetError,
+        NotShippable,
+        RemoteError,
+        WorkerDied,
+    )
+    from ._executor.executor import Executor
+    from ._executor.futures import CallFuture
     from ._files import (
         AsyncBinaryFile,
         AsyncFile,
@@ -82,13 +110,23 @@ if TYPE_CHECKING:
 else:
     # Where names come from once they are asked for: `motet run` starts programs without loading asyncio.
     _HOMES = {
+        "ArenaFull": "_executor.errors",
+        "ArgumentTooLarge": "_executor.errors",
         "AsyncBinaryFile": "_files",
         "AsyncFile": "_files",
         "AsyncTextFile": "_files",
+        "CallFuture": "_executor.futures",
+        "CallTimeout": "_executor.errors",
         "DatagramTransport": "_motet",
         "EventLoop": "_loop",
+        "Executor": "_executor.executor",
         "Future": "_motet",
         "Handle": "_motet",
+        "InitializerFailed": "_executor.errors",
+        "InternalError": "_executor.errors",
+        "MotetError": "_executor.errors",
+        "NotShippable": "_executor.errors",
+        "RemoteError": "_executor.errors",
         "Server": "_servers",
         "SocketTransport": "_motet",
         "StreamReader": "_streams",
@@ -96,6 +134,9 @@ else:
         "StreamWriter": "_streams",
         "Task": "_motet",
         "TimerHandle": "_motet",
+        "WorkerDied": "_executor.errors",
+        "empty": "_executor.arrays",
+        "empty_like": "_executor.arrays",
         "new_event_loop": "_loop",
         "open": "_files",
         "open_connection": "_streams",
@@ -103,6 +144,7 @@ else:
         "read_bytes": "_files",
         "read_text": "_files",
         "run": "_run",
+        "set_arena_limit": "_executor.arrays",
         "start_server": "_streams",
         "start_unix_server": "_streams",
         "task_factory": "_motet",

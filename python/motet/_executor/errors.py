@@ -19,6 +19,7 @@ __all__ = [
     "ArgumentTooLarge",
     "CallTimeout",
     "InitializerFailed",
+    "InternalError",
     "MotetError",
     "NotShippable",
     "RemoteError",
@@ -29,6 +30,10 @@ __all__ = [
 
 class MotetError(Exception):
     """The base of motet's own exceptions."""
+
+
+class InternalError(MotetError):
+    """Something in motet is wrong that should not be; a report helps."""
 
 
 class NotShippable(MotetError, PicklingError):

@@ -31,11 +31,13 @@ pub struct Pool {
 
 #[pymethods]
 impl Pool {
+    /// `policy` decides what becomes of calls that end otherwise than by returning, `loads(bytes, buffers)` makes results.
+    /// `calls_per_worker`: how many calls a worker gets before it is replaced; 0 means any number.
     #[new]
-    fn new(policy: Py<PyAny>, loads: Py<PyAny>) -> PyResult<Self> {
+    fn new(policy: Py<PyAny>, loads: Py<PyAny>, calls_per_worker: u64) -> PyResult<Self> {
         let watch = Watch::new().map_err(os_error)?;
         Ok(Self {
-            state: Mutex::default(),
+            state: Mutex::new(State::new(calls_per_worker)),
             held: Mutex::default(),
             watch,
             rung: AtomicBool::new(false),
@@ -131,6 +133,12 @@ impl Pool {
         state.lanes.iter().find(|(_, lane)| at_it(&lane.side)).map(|(lane, _)| *lane)
     }
 
+    /// The call that the worker of a lane is at.
+    fn call_of(&self, lane: u32) -> Option<u64> {
+        let state = self.lock();
+        state.lanes.get(&lane)?.side.running().map(|(call, _)| call.number)
+    }
+
     /// A new lane: its number, the descriptor of its memory, which is the pool's, and that of its socket, which is the
     /// caller's to close.
     fn add_lane(&self) -> PyResult<(u32, RawFd, RawFd)> {
@@ -175,9 +183,11 @@ impl Pool {
         }
     }
 
-    /// Asks the worker of a lane to end when it has done what it has been sent; false when there is no room for that now.
-    fn stop_lane(&self, lane: u32) -> bool {
-        self.lock().lanes.get_mut(&lane).is_none_or(super::state::Lane::stop)
+    /// Asks the worker of a lane to end when it has done what it has been sent.
+    fn stop_lane(&self, lane: u32) {
+        if let Some(lane) = self.lock().lanes.get_mut(&lane) {
+            lane.stop();
+        }
     }
 
     /// Asks the worker of a lane to stop this call, if it is at it. A signal must follow.
