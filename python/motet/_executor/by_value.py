@@ -11,6 +11,7 @@ from functools import lru_cache
 from pickle import PickleBuffer, PicklingError
 from types import FunctionType, MethodType
 from typing import Any, NewType
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import cloudpickle
 
@@ -75,6 +76,7 @@ def _prepare() -> None:
         reductions[MethodType] = _reduce_method
         reductions[_CacheWrapper] = _reduce_cache
         reductions[NewType] = _reduce_new_type
+        reductions[WeakKeyDictionary] = reductions[WeakValueDictionary] = _reduce_weak_dictionary
         _reductions.update(reductions)
 
 
@@ -176,6 +178,11 @@ def _reduce_new_type(made: Any) -> Any:
     if _refers(made):
         return made.__reduce__()
     return make_new_type, (made.__name__, made.__supertype__, made.__module__)
+
+
+def _reduce_weak_dictionary(weak: Any) -> Any:
+    # `functools.singledispatch` has one.
+    return type(weak), (dict(weak),)
 
 
 def _refers(obj: Any) -> bool:
