@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable
 from copyreg import dispatch_table as registered
 from functools import lru_cache
-from pickle import PickleBuffer, PicklingError
-from types import FunctionType, MethodType
+from pickle import PickleBuffer
+from types import FunctionType, MethodDescriptorType, MethodType
 from typing import Any, NewType
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -206,27 +206,30 @@ def make_new_type(name: str, supertype: Any, module: str) -> Any:
 def _reduce_exception(error: BaseException) -> Any:
     """Without a call of the class's own `__init__`, whose arguments are not what the exception keeps as `args`."""
     cls: Any = type(error)
-    if cls.__reduce__ is not BaseException.__reduce__ or cls.__reduce_ex__ is not object.__reduce_ex__:
+    if type(cls.__reduce__) is not MethodDescriptorType or cls.__reduce_ex__ is not object.__reduce_ex__:
         return NotImplemented
-    reduced = error.__reduce__()
-    if type(reduced) is not tuple or len(reduced) > 3:
-        raise PicklingError(f"{cls.__qualname__}.__reduce__() of BaseException answers otherwise than usual")
-    state = reduced[2] if len(reduced) == 3 else None
-    return rebuild_exception, (cls, error.args), state, None, None, fill_exception
+    reduced: Any = error.__reduce__()
+    if type(reduced) is not tuple or len(reduced) not in (2, 3) or reduced[0] is not cls:
+        return NotImplemented
+    state = dict(reduced[2] or {}) if len(reduced) == 3 else {}
+    if isinstance(error, NameError | AttributeError):
+        # Which not every version of Python pickles.
+        state["name"] = error.name
+    return rebuild_exception, (cls, reduced[1]), state, None, None, fill_exception
 
 
 def rebuild_exception(cls: type[BaseException], arguments: tuple[Any, ...]) -> BaseException:
     """An exception as its class's built-in base makes it."""
-    base = next(c for c in cls.__mro__ if not c.__flags__ & _HEAP_TYPE)
-    error = cls.__new__(cls, *arguments) if cls.__new__ is base.__new__ else base.__new__(cls, *arguments)
-    base.__init__(error, *arguments)  # type: ignore[misc]
+    base: Any = next(c for c in cls.__mro__ if not c.__flags__ & _HEAP_TYPE)
+    error: BaseException = base.__new__(cls, *arguments)
+    base.__init__(error, *arguments)
     return error
 
 
+# Of `type.__flags__`: the class was made by a class statement.
 _HEAP_TYPE = 1 << 9
 
 
-def fill_exception(error: BaseException, state: Any) -> None:
+def fill_exception(error: BaseException, state: dict[str, Any]) -> None:
     """Give an exception its attributes."""
-    if state is not None:
-        error.__setstate__(state)
+    error.__setstate__(state)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
-from types import FunctionType, MethodType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 from .errors import NotShippable
@@ -118,6 +118,9 @@ def _parts(value: object) -> Iterator[tuple[str, object]]:
     wrapped = _attribute(value, "__wrapped__")
     if wrapped is not None:
         yield "function", wrapped
+    owner = _attribute(value, "__self__")
+    if owner is not None and not isinstance(value, MethodType | type) and not isinstance(owner, ModuleType):
+        yield "object", owner
     if isinstance(value, BaseException):
         for place, item in enumerate(value.args):
             yield f"args[{place}]", item

@@ -17,7 +17,8 @@ _MAINS = ("__main__", "__mp_main__")
 # The specification that each module had when it was first seen. A reload makes another one.
 _seen: dict[str, object] = {}
 _by_value: set[str] = {"__main__"}
-_count = 0
+# The module that was imported last, as of the last look.
+_latest = ""
 _modules = sys.modules
 # How the names of by-value modules look in a pickle of protocol 5: the operation for a short string, its
 # length, its text.
@@ -27,21 +28,22 @@ _other_markers: tuple[bytes, ...] = ()
 
 def travels_by_value(name: str) -> bool:
     """Whether what the module defines is shipped by value: workers cannot import it, or have an older one."""
-    if len(sys.modules) != _count:
-        _look()
     if name in _by_value:
         return True
-    module = sys.modules.get(name)
-    if module is not None and name in _seen and getattr(module, "__spec__", None) is not _seen[name]:
+    module = _modules.get(name)
+    if module is not None and getattr(module, "__spec__", None) is not _seen.get(name, _seen):
         # Reloaded: workers may have imported what it was before.
-        _add(name)
-        return True
-    return False
+        _look()
+    return name in _by_value
 
 
 def refers_by_value(data: bytes) -> bool:
     """Whether a pickle of protocol 5 refers to names of a by-value module; seldom true when it does not."""
-    if len(_modules) != _count:
+    try:
+        if next(reversed(_modules)) is not _latest:
+            _look()
+    except RuntimeError:
+        # Another thread imports.
         _look()
     # `in` takes four times as long: it asks first whether the bytes that are sought are a number.
     if data.find(_MAIN) >= 0:
@@ -70,16 +72,19 @@ def _marker(name: str) -> bytes:
 
 
 def _look() -> None:
-    """Judge the modules that are new."""
-    global _count
-    modules = sys.modules.copy()
+    """Judge the modules that are new or were made anew."""
+    global _latest
+    modules = _modules.copy()
     directories = {os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)}
     for name, module in modules.items():
+        spec = getattr(module, "__spec__", None)
         if name not in _seen:
-            _seen[name] = getattr(module, "__spec__", None)
+            _seen[name] = spec
             if not _importable(name, module, directories):
                 _add(name)
-    _count = len(modules)
+        elif _seen[name] is not spec and name not in _by_value:
+            _add(name)
+    _latest = next(reversed(modules))
 
 
 def _importable(name: str, module: object, directories: set[str]) -> bool:
