@@ -97,6 +97,24 @@ def test_instances_of_a_scripts_classes_come_back_as_such(run_script: RunScript)
             def other(self):
                 return Colour.BLUE if self is Colour.RED else Colour.RED
 
+        class Planet(enum.Enum):
+            EARTH = 1, 2
+            MARS = 3, 4
+            def __init__(self, mass, radius):
+                self.mass = mass
+                self.radius = radius
+            @property
+            def total(self):
+                return self.mass + self.radius
+
+        class Slotted:
+            __slots__ = ("a", "__b")
+            def __init__(self):
+                self.a = 1
+                self.__b = 2
+            def b(self):
+                return self.__b
+
         class Flags(enum.Flag):
             A = 1
             B = 2
@@ -144,6 +162,11 @@ def test_instances_of_a_scripts_classes_come_back_as_such(run_script: RunScript)
         assert peer.call(Colour.RED.other) is Colour.BLUE
         assert peer.call(lambda c: c.other(), Colour.BLUE) is Colour.RED
         assert peer.call(lambda c: c is Colour.RED, Colour.RED)
+        assert peer.call(lambda: (Planet.MARS, Planet.MARS.total)) == (Planet.MARS, 7)
+        assert peer.call(lambda planet: planet.mass, Planet.EARTH) == 1
+        slotted = peer.call(lambda: Slotted())
+        assert type(slotted) is Slotted and slotted.a == 1 and slotted.b() == 2
+        assert peer.call(lambda s: (s.a, s.b(), hasattr(s, "__dict__")), slotted) == (1, 2, False)
         assert peer.call(lambda: Flags.A | Flags.B) is Flags.A | Flags.B
         assert type(peer.call(lambda p: Pair(*reversed(p)), Pair(1, 2))) is Pair
         assert peer.call(lambda: Typed("a")) == Typed("a") and type(peer.call(Typed, "a")) is Typed

@@ -41,8 +41,9 @@ _NAMED_ATOMS = frozenset(
 # What the interpreter and the standard library keep in classes: follows from the rest.
 _PARTS_OF_CLASSES = frozenset(
     {
-        "__dict__", "__weakref__", "__slotnames__", "__doc__", "__module__", "__qualname__", "__annotations__",
-        "__annotations_cache__", "__annotate_func__", "__annotate__", "__static_attributes__", "__firstlineno__",
+        "__dict__", "__weakref__", "__slotnames__", "__doc__", "__module__", "__qualname__",
+        "__annotations__", "__annotations_cache__", "__annotate_func__", "__annotate__",
+        "__static_attributes__", "__firstlineno__",
         "__dataclass_fields__", "__dataclass_params__", "_abc_impl", "__abstractmethods__",
         "__orig_bases__", "__parameters__", "_member_map_", "_value2member_map_", "_member_names_",
         "_unhashable_values_", "_unhashable_values_map_", "_hashable_values_", "_field_defaults", "_fields",

@@ -34,9 +34,8 @@ def not_shippable(
     """
     path, part, reason = _find(value, error, to_worker)
     target = "to a worker" if to_worker else "back from the worker"
-    kind = type(part)
-    kind_name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    what = f"its {path} is of type {kind_name}" if path else f"it is of type {kind_name}"
+    kind = name_of(type(part))
+    what = f"its {path} is of type {kind}" if path else f"it is of type {kind}"
     return NotShippable(f"cannot send {subject} {target}: {what}: {_said(reason)}. {_ADVICE[role]}")
 
 

@@ -104,8 +104,11 @@ def _dump_plainly(value: object, buffer_callback: BufferCallback | None) -> byte
             return None
         if not outside:
             return data
-        if any(_is_small(buffer) for buffer in outside):
-            # Most calls have no buffers at all, and should not pay for a callback in Python.
+        # Most calls have no buffers at all, and should not pay for a callback in Python.
+        small = sum(map(_is_small, outside))
+        if small == len(outside):
+            return dumps(value, 5)
+        if small:
             outside.clear()
             data = dumps(value, 5, buffer_callback=_sorting(outside))
     except Exception:
