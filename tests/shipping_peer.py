@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -46,12 +47,17 @@ class Peer:
         self.process = subprocess.Popen(
             [sys.executable, "-c", LOOP], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
+        self._lock = threading.Lock()
         self.known: set[int] = set()
         self.blobs_sent = 0
         self.buffers_sent = 0
         self._send(sys.path)
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        with self._lock:
+            return self._call(function, args, kwargs)
+
+    def _call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         entry = self.table.enter(function)
         self.known.difference_update(self.table.take_forgotten())
         if entry is CARRIED:

@@ -149,7 +149,7 @@ def _blob(cls: type) -> tuple[int, bytes]:
 
 
 def _with_slots(cls: type, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """What cloudpickle makes an empty class of, and the slots, which it forgets: instances must fit either."""
+    """What cloudpickle makes an empty class of, with the slots, which it forgets."""
     slots = cls.__dict__.get("__slots__")
     if not slots or not isinstance(slots, str | tuple | list | dict) or not isinstance(arguments[3], dict):
         return arguments

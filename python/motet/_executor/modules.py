@@ -79,9 +79,10 @@ def _look() -> None:
     for name, module in modules.items():
         spec = getattr(module, "__spec__", None)
         if name not in _seen:
-            _seen[name] = spec
             if not _importable(name, module, directories):
                 _add(name)
+            # Last: another thread takes a module that was seen for judged.
+            _seen[name] = spec
         elif _seen[name] is not spec and name not in _by_value:
             _add(name)
     _latest = next(reversed(modules))
