@@ -75,13 +75,15 @@ def _prepare() -> None:
         _named = len(names)
     if len(registered) != _registered:
         # One dictionary instead of cloudpickle's chain of them, which is asked about every object.
-        _registered = len(registered)
+        count = len(registered)
         reductions = {**registered, **cloudpickle.Pickler._dispatch_table}
         reductions[MethodType] = _reduce_method
         reductions[_CacheWrapper] = _reduce_cache
         reductions[NewType] = _reduce_new_type
         reductions[WeakKeyDictionary] = reductions[WeakValueDictionary] = _reduce_weak_dictionary
         _reductions.update(reductions)
+        # Last: another thread may be here, and must not go on with nothing.
+        _registered = count
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
