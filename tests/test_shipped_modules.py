@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import itertools
 import os
 import sys
 import textwrap
@@ -16,17 +17,15 @@ from motet._executor import modules
 from motet._executor.functions import FunctionTable
 from shipping_peer import Peer
 
+times = itertools.count(1_000_000_000, 10)
+
 
 def write_module(folder: Path, name: str, source: str) -> Path:
     path = folder / f"{name}.py"
     path.write_text(textwrap.dedent(source))
     # A file that changes twice within a second would be taken from the cache.
-    os.utime(path, (0, write_module.time))
-    write_module.time += 10
+    os.utime(path, (0, next(times)))
     return path
-
-
-write_module.time = 1_000_000_000  # type: ignore[attr-defined]
 
 
 @pytest.fixture

@@ -355,6 +355,27 @@ def test_functions_of_every_kind(run_script: RunScript) -> None:
     )
 
 
+def test_submodules_imported_later_are_there(run_script: RunScript) -> None:
+    run_script(
+        """
+        import xml
+        f = lambda: xml.sax.handler.__name__
+        try:
+            peer.call(f)
+        except AttributeError:
+            pass
+        else:
+            raise AssertionError
+        import xml.sax.handler
+        assert peer.call(f) == "xml.sax.handler"
+        sent = peer.blobs_sent
+        import wave
+        assert peer.call(f) == "xml.sax.handler"
+        assert peer.blobs_sent == sent
+        """
+    )
+
+
 def test_classes_made_in_a_worker(run_script: RunScript) -> None:
     run_script(
         """
