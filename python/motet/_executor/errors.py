@@ -5,7 +5,9 @@ program that loses no worker never needs.
 """
 
 import sys
-from pickle import PicklingError
+
+# The core of pickle, which is quick to import.
+from _pickle import PicklingError
 
 # As typing's, which takes long to import. Type checkers know the name.
 TYPE_CHECKING = False

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 # As typing's, which takes long to import. Type checkers know the name.
@@ -94,9 +93,9 @@ def _importable(name: str, module: object, directories: set[str]) -> bool:
     if not isinstance(module, ModuleType):
         # A stand-in, such as a lazy module: pickle says whether it can be used.
         return True
-    spec = module.__spec__
+    spec = getattr(module, "__spec__", None)
     parent = name.rpartition(".")[0]
-    if not isinstance(spec, ModuleSpec):
+    if spec is None or not hasattr(spec, "has_location"):
         # Made by a program. Compiled packages make their submodules so as well.
         return bool(parent) and parent in sys.modules and parent not in _by_value and _has_file(parent)
     if spec.name != name or not spec.has_location or spec.origin is None:

@@ -4,19 +4,26 @@ Plain pickle does nearly all. Where it fails, or would send by name what a worke
 sends by value. Buffers of arrays and the like (pickle protocol 5) are handed to whoever moves them.
 """
 
-from _pickle import dumps, loads
-from collections.abc import Callable, Sequence
-from pickle import PickleBuffer
-from typing import Any
+from __future__ import annotations
+
+# The core of pickle: its Python half takes long to import, and offers the same names.
+from _pickle import PickleBuffer, dumps, loads
 
 from .modules import refers_by_value
+
+# As typing's, which takes long to import. Type checkers know the name.
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    BufferCallback = Callable[[PickleBuffer], object]
 
 __all__ = ["IN_BAND", "dump_call", "dump_result", "load_call", "load_function", "load_result"]
 
 # Buffers of fewer bytes stay in the pickle.
 IN_BAND = 16 << 10
-
-BufferCallback = Callable[[PickleBuffer], object]
 
 # Nothing of these refers to a module or has a buffer.
 _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})
