@@ -16,9 +16,9 @@ __all__ = ["empty", "empty_like", "set_arena_limit"]
 def empty(shape: int | tuple[int, ...], dtype: DTypeLike = float, order: str = "C") -> NDArray[Any]:
     """As `numpy.empty`, in memory that workers see.
 
-    Passing the array (or a slice of it that is contiguous) to a call of a process executor, or returning it from one,
-    copies nothing. The receiver has its own copy of what it writes to; do not write to the array yourself
-    between `submit` and the result, for the receiver may see that or not.
+    Passing the array (or a slice of it that is contiguous) to a call of a process executor, or returning
+    it from one, copies nothing. The receiver has its own copy of what it writes to; do not write to the
+    array yourself between `submit` and the result, for the receiver may see that or not.
 
     Raises:
         ArenaFull, ArgumentTooLarge: there is not so much shared memory; see `set_arena_limit`.
@@ -51,8 +51,8 @@ def empty_like(array: NDArray[Any], dtype: DTypeLike | None = None, shape: Any =
 def set_arena_limit(limit: int) -> None:
     """Set how many bytes of memory this process may share with workers, and each worker with it.
 
-    Without that it is 4 GiB, or a quarter of the memory that the machine or the control group has, whichever is less.
-    When it is used up, `submit` waits until calls have ended.
+    Without that it is 4 GiB, or a quarter of the memory of the machine or the control group, whichever is
+    less. When it is used up, `submit` waits until calls have ended.
 
     Raises:
         RuntimeError: there is an executor or an array of `empty` already.
