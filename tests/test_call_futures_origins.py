@@ -7,7 +7,7 @@ import concurrent.futures
 import gc
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine
 from contextlib import closing, suppress
 from typing import Any
 
@@ -42,10 +42,9 @@ class Pool:
         return self.answer("running", number)
 
 
-@pytest.fixture
-def loop(make_loop: MakeLoop) -> Iterator[asyncio.AbstractEventLoop]:
+def run(make_loop: MakeLoop, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     with closing(make_loop()) as loop:
-        yield loop
+        loop.run_until_complete(main())
 
 
 def test_what_a_pool_makes_is_the_public_class() -> None:
@@ -191,18 +190,18 @@ def test_awaiting_nowhere() -> None:
         future.__await__().send(None)
 
 
-def test_a_cancelled_task_stops_its_call(loop: asyncio.AbstractEventLoop) -> None:
+def test_a_cancelled_task_stops_its_call(make_loop: MakeLoop) -> None:
     pool = Pool(kill=True)
 
     async def main() -> None:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(pool.future, 0.001)
 
-    loop.run_until_complete(main())
+    run(make_loop, main)
     assert pool.asked == [("withdraw", 7), ("kill", 7)]
 
 
-def test_a_cancelled_task_takes_its_call_back(loop: asyncio.AbstractEventLoop) -> None:
+def test_a_cancelled_task_takes_its_call_back(make_loop: MakeLoop) -> None:
     pool = Pool(withdraw=True)
 
     async def main() -> None:
@@ -212,7 +211,7 @@ def test_a_cancelled_task_takes_its_call_back(loop: asyncio.AbstractEventLoop) -
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    loop.run_until_complete(main())
+    run(make_loop, main)
     assert pool.future.cancelled()
 
 
@@ -246,17 +245,14 @@ def test_several_tasks_await_one_call() -> None:
     asyncio.run(main())
 
 
-@pytest.mark.thread_unsafe(reason="counts on warnings of what is collected")
-@pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
-def test_a_loop_that_is_closed_meanwhile(loop: asyncio.AbstractEventLoop) -> None:
+def test_a_loop_that_is_closed_meanwhile(make_loop: MakeLoop) -> None:
     future: CallFuture[int] = CallFuture()
     wait = future.__await__()
 
     async def main() -> None:
         wait.send(None)
 
-    loop.run_until_complete(main())
-    loop.close()
+    run(make_loop, main)
     future.set_result(1)
     wait.close()
 

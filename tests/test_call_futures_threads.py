@@ -175,7 +175,8 @@ def test_a_signal_that_raises_nothing_does_not_end_the_wait(run_program: RunProg
 
         future = CallFuture()
         # The future ends only if the handler runs during the wait.
-        signal.signal(signal.SIGUSR1, lambda *_: threading.Thread(target=future.set_result, args=(1,)).start())
+        finish = threading.Thread(target=future.set_result, args=(1,))
+        signal.signal(signal.SIGUSR1, lambda *_: finish.start())
         threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
         print(future.result())
         """,
