@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from motet import _motet
 
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 __all__ = ["empty", "empty_like", "set_arena_limit"]
 
 
-def empty(shape: int | tuple[int, ...], dtype: DTypeLike = float, order: str = "C") -> NDArray[Any]:
+def empty(
+    shape: int | tuple[int, ...], dtype: DTypeLike = float, order: Literal["C", "F"] = "C"
+) -> NDArray[Any]:
     """As `numpy.empty`, in memory that workers see.
 
     Passing the array (or a slice of it that is contiguous) to a call of a process executor, or returning
@@ -34,9 +36,9 @@ def empty(shape: int | tuple[int, ...], dtype: DTypeLike = float, order: str = "
         raise ValueError(f"negative dimensions are not allowed: {shape}")
     count = math.prod(lengths)
     if count * kind.itemsize == 0:
-        return np.empty(lengths, kind, order=order)  # type: ignore[call-overload,no-any-return]
+        return np.empty(lengths, kind, order=order)
     memory = _motet.ArenaBuffer(count * kind.itemsize)
-    return np.ndarray(lengths, kind, buffer=memory, order=order)  # type: ignore[call-overload,no-any-return]
+    return np.ndarray(lengths, kind, buffer=memoryview(memory), order=order)
 
 
 def empty_like(array: NDArray[Any], dtype: DTypeLike | None = None, shape: Any = None) -> NDArray[Any]:
@@ -44,7 +46,9 @@ def empty_like(array: NDArray[Any], dtype: DTypeLike | None = None, shape: Any =
     import numpy as np
 
     prototype = np.asarray(array)
-    order = "F" if prototype.flags.f_contiguous and not prototype.flags.c_contiguous else "C"
+    order: Literal["C", "F"] = (
+        "F" if prototype.flags.f_contiguous and not prototype.flags.c_contiguous else "C"
+    )
     return empty(prototype.shape if shape is None else shape, dtype or prototype.dtype, order)
 
 

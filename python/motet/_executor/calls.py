@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Options(NamedTuple):
-    """`timeout` in seconds, for each attempt; `retries`: how often it is tried again; `name`: for messages."""
+    """`timeout` in seconds, for each attempt; `retries`: attempts beyond the first; `name`: for messages."""
 
     timeout: float | None = None
     retries: int = 0

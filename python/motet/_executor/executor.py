@@ -14,6 +14,7 @@ from motet import _motet
 
 from . import errors, machine
 from .calls import Call, Options
+from .futures import CallFuture
 from .processes import ProcessWorkers, Settings
 from .worker import Setup
 
@@ -21,12 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
 
-    from .futures import CallFuture
-
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Place = Literal["auto", "processes", "threads", "interpreters"]
+_Place = Literal["auto", "processes", "threads", "interpreters"]
 
 _open: weakref.WeakSet[Executor] = weakref.WeakSet()
 _exiting = False
@@ -38,16 +37,16 @@ class Executor(concurrent.futures.Executor):
     Args:
         on: Where calls run: "processes", "threads", "interpreters", or "auto", which decides for you
             (`decision` says how and why).
-        max_workers: How many workers at most; they are started as calls need them. None: as many as processors
-            that this process may use, by its affinity and its control group.
+        max_workers: How many workers at most; they are started as calls need them. None: as many as
+            processors that this process may use, by its affinity and its control group.
         initializer: Called with `initargs` in each worker before its first call. If it raises, the pool is
             broken: all calls raise `InitializerFailed`.
-        preload: Names of modules that workers want. They are imported once, in the process that workers are
-            forked from, so that no worker spends time on them.
-        timeout: Seconds that an attempt may take from its beginning; then it is stopped, and its worker killed if
-            it does not stop within a second. The call raises `CallTimeout`.
-        retries: How often a call is tried again that raised an `Exception`, took too long, or lost its worker.
-            A call that has lost three workers is not tried again.
+        preload: Names of modules that workers want. They are imported once, in the process that workers
+            are forked from, so that no worker spends time on them.
+        timeout: Seconds that an attempt may take from its beginning; then it is stopped, and its worker
+            killed if it does not stop within a second. The call raises `CallTimeout`.
+        retries: How often a call is tried again that raised an `Exception`, took too long, or lost its
+            worker. A call that has lost three workers is not tried again.
         memory_limit: Bytes of resident memory that a worker may use; a call that makes it use more is
             killed with it.
         max_tasks_per_child: Calls after which a worker is replaced.
@@ -59,14 +58,14 @@ class Executor(concurrent.futures.Executor):
         thread_name_prefix: What workers are called.
         mp_context: Accepted and ignored: workers are always forked from a fresh process with one thread.
 
-    Functions travel by value where workers could not import them: lambdas, closures and what `__main__` or a
-    notebook defines work, without `if __name__ == "__main__"`. Large buffers, such as NumPy's, go through shared
-    memory.
+    Functions travel by value where workers could not import them: lambdas, closures and what `__main__` or
+    a notebook defines work, without `if __name__ == "__main__"`. Large buffers, such as NumPy's, go through
+    shared memory.
     """
 
     def __init__(
         self,
-        on: Place = "auto",
+        on: _Place = "auto",
         max_workers: int | None = None,
         *,
         initializer: Callable[..., object] | None = None,
@@ -143,10 +142,8 @@ class Executor(concurrent.futures.Executor):
         if _exiting:
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
         if self._process != os.getpid():
-            problem = (
-                f"this executor belongs to process {self._process}; make one in this process, {os.getpid()}"
-            )
-            raise RuntimeError(problem)
+            here = os.getpid()
+            raise RuntimeError(f"this executor belongs to process {self._process}; make one in this, {here}")
         workers = self._workers
         if workers.broken is not None:
             raise workers.broken
@@ -154,7 +151,7 @@ class Executor(concurrent.futures.Executor):
         try:
             return workers.submit(fn, args, kwargs, call)
         except (errors.NotShippable, errors.ArgumentTooLarge, errors.ArenaFull) as error:
-            future: CallFuture[T] = _motet._call_future(None, 0)
+            future: CallFuture[T] = CallFuture()
             future.set_exception(error)
             return future
 
@@ -191,7 +188,7 @@ class Executor(concurrent.futures.Executor):
         return "processes, because the executor was made so"
 
     def statistics(self) -> dict[str, Any]:
-        """Counts of calls (`submitted`, `finished`, `queued`, `sent`), of workers, and of memory shared with them."""
+        """Counts of calls (`submitted`, `finished`, `queued`, `sent`), of workers, and of shared memory."""
         return {**self._workers.statistics(), "arena": _motet._arena_statistics()}
 
     @property

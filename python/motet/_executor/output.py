@@ -8,7 +8,7 @@ import sys
 
 
 class Output:
-    """One stream of one worker. `descriptor` is the reading end of a pipe; `stream` names the attribute of `sys`."""
+    """One stream of one worker. `descriptor` reads from a pipe; `stream` names the attribute of `sys`."""
 
     def __init__(self, descriptor: int, stream: str, tag: str) -> None:
         os.set_blocking(descriptor, False)
@@ -50,7 +50,7 @@ class Output:
         text = data.decode(errors="backslashreplace")
         if self._tag:
             text = "".join(self._tag + line for line in text.splitlines(keepends=True))
-        # As `print` finds it now; None in programs without a console. What is wrong with it is not the worker's matter.
+        # As `print` finds it now; None in programs without a console. Its errors are not the worker's.
         stream = getattr(sys, self._stream)
         if stream is not None:
             with contextlib.suppress(Exception):

@@ -1,8 +1,8 @@
 """Workers that are processes: starting them, stopping a call, and what follows from a worker's end.
 
-What happens for every call is in the core (`_motet.Pool`); here is the thread that runs it and decides on the rest.
-The death of a worker is told by the zygote, which watches it by a descriptor; the death of the zygote, and with it of
-all its workers, by the end of its socket.
+What happens for every call is in the core (`_motet.Pool`); here is the thread that runs it and decides on the
+rest. The death of a worker is told by the zygote, which watches it by a descriptor; the death of the zygote,
+and with it of all its workers, by the end of its socket.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MEMORY_INTERVAL = 0.1
 class Settings(NamedTuple):
     """How worker processes are to be. `setup` is a pickled `worker.Setup`; `memory_limit` is in bytes."""
 
-    count: int
+    workers: int
     setup: bytes
     preload: tuple[str, ...] = ()
     name: str = "motet"
@@ -114,13 +114,13 @@ class ProcessWorkers:
         timeout = None if call is None else call.options.timeout
         pool = self.pool
         try:
-            future = pool.submit(entry.number, data, outside or None, timeout, call)
+            future: CallFuture[Any] = pool.submit(entry.number, data, outside or None, timeout, call)
         except KeyError:
             pool.define(entry.number, entry.blob)
             for number in self._functions.take_forgotten():
                 pool.forget(number)
             future = pool.submit(entry.number, data, outside or None, timeout, call)
-        if len(self.workers) < self.settings.count and pool.unfinished() > len(self.workers):
+        if len(self.workers) < self.settings.workers and pool.unfinished() > len(self.workers):
             self._grow()
         return future
 
@@ -137,7 +137,8 @@ class ProcessWorkers:
 
     def withdraw_all(self) -> list[CallFuture[Any]]:
         """Take back the calls that no worker has begun, the oldest first."""
-        return self.pool.withdraw_all()
+        calls: list[CallFuture[Any]] = self.pool.withdraw_all()
+        return calls
 
     def kill(self, number: int, reason: str) -> bool:
         """Stop the call of this number if a worker is at it."""
@@ -164,7 +165,7 @@ class ProcessWorkers:
     def _grow(self) -> None:
         with self._lock:
             # On its end the thread looks at this under the lock too.
-            if len(self.workers) >= self.settings.count or self.broken is not None:
+            if len(self.workers) >= self.settings.workers or self.broken is not None:
                 return
             self._start_worker()
             if self.thread is None:
@@ -273,7 +274,7 @@ class ProcessWorkers:
                 if not worker.told_to_end:
                     worker.told_to_end = True
                     self.pool.stop_lane(worker.lane)
-        elif len(self.workers) < min(self.settings.count, self.pool.unfinished()):
+        elif len(self.workers) < min(self.settings.workers, self.pool.unfinished()):
             self._replace()
 
     def _patience(self) -> float | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    BufferCallback = Callable[[PickleBuffer], object]
+    _BufferCallback = Callable[[PickleBuffer], object]
 
 __all__ = ["IN_BAND", "dump_call", "dump_result", "load_call", "load_function", "load_result"]
 
@@ -32,7 +32,7 @@ _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})
 def dump_call(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    buffer_callback: BufferCallback | None = None,
+    buffer_callback: _BufferCallback | None = None,
     function_name: str | None = None,
 ) -> bytes:
     """A call's arguments as bytes.
@@ -69,7 +69,7 @@ def load_call(data: bytes, buffers: Sequence[Any] = ()) -> tuple[tuple[Any, ...]
     return loaded[0], loaded[1]
 
 
-def dump_result(value: Any, buffer_callback: BufferCallback | None = None) -> bytes:
+def dump_result(value: Any, buffer_callback: _BufferCallback | None = None) -> bytes:
     """A worker's result as bytes; buffers as in `dump_call`.
 
     Instances of classes that came from the parent become instances of the parent's own classes there.
@@ -99,7 +99,7 @@ def load_function(blob: bytes) -> Callable[..., Any]:
     return function
 
 
-def _dump_plainly(value: object, buffer_callback: BufferCallback | None) -> bytes | None:
+def _dump_plainly(value: object, buffer_callback: _BufferCallback | None) -> bytes | None:
     """What pickle makes of it; None if that fails or would not mean the same in another process."""
     try:
         if buffer_callback is None:
@@ -124,7 +124,7 @@ def _dump_plainly(value: object, buffer_callback: BufferCallback | None) -> byte
     return data
 
 
-def _dump_by_value(value: object, buffer_callback: BufferCallback | None, to_worker: bool) -> bytes:
+def _dump_by_value(value: object, buffer_callback: _BufferCallback | None, to_worker: bool) -> bytes:
     from . import by_value
 
     outside: list[PickleBuffer] = []
@@ -139,7 +139,7 @@ def _is_small(buffer: PickleBuffer) -> bool:
         return view.nbytes < IN_BAND
 
 
-def _sorting(outside: list[PickleBuffer]) -> BufferCallback:
+def _sorting(outside: list[PickleBuffer]) -> _BufferCallback:
     """Collects the large buffers; pickle keeps those for which the answer is true."""
 
     def sort(buffer: PickleBuffer) -> bool:
@@ -151,7 +151,7 @@ def _sorting(outside: list[PickleBuffer]) -> BufferCallback:
     return sort
 
 
-def _hand_over(outside: list[PickleBuffer], buffer_callback: BufferCallback | None) -> None:
+def _hand_over(outside: list[PickleBuffer], buffer_callback: _BufferCallback | None) -> None:
     """Only now: an attempt that failed would have handed over the same buffers."""
     if buffer_callback is not None:
         for buffer in outside:

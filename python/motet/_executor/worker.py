@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import pickle
 import random
@@ -17,6 +18,7 @@ from .travelling_errors import dump_exception
 from .zygote import THREAD_VARIABLES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from types import FrameType
 
     from .zygote import Spawn
@@ -32,8 +34,9 @@ class CallStopped(BaseException):
 class Setup(NamedTuple):
     """What a worker does before its first call. `initializer` is a pickled function with its arguments.
 
-    `threads` is how many threads libraries for linear algebra may start (None: as many as they like), `log_level` from
-    which level on records go to the parent (None: they are the worker's own matter), `arena_limit` in bytes.
+    `threads` is how many threads libraries for linear algebra may start (None: as many as they like),
+    `log_level` from which level on records go to the parent (None: they are the worker's own matter),
+    `arena_limit` in bytes.
     """
 
     initializer: bytes | None
@@ -45,8 +48,13 @@ class Setup(NamedTuple):
 class _Policy:
     """How calls come in and results go out, for the core."""
 
-    load_function = staticmethod(load_function)
-    load_call = staticmethod(load_call)
+    @staticmethod
+    def load_function(blob: bytes) -> Callable[..., Any]:
+        return load_function(blob)
+
+    @staticmethod
+    def load_call(data: bytes, buffers: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return load_call(data, buffers)
 
     @staticmethod
     def dump_result(value: object) -> tuple[bytes, list[Any]]:
@@ -109,20 +117,28 @@ def _settle(request: Spawn) -> None:
     os.environ.clear()
     os.environ.update(request.environment)
     # Whole lines, as they are written.
-    sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
-    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
+    sys.stdout = _lines(1)
+    sys.stderr = _lines(2)
     random.seed()
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()
 
 
+def _lines(descriptor: int) -> io.TextIOWrapper:
+    """A text stream that passes whole lines on as they are written."""
+    raw = io.FileIO(descriptor, "w", closefd=False)
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", line_buffering=True
+    )
+
+
 def _limit_threads(count: int) -> None:
-    """Have libraries for linear algebra start few threads: those that come by the variables, those that are here directly."""
+    """Have libraries for linear algebra start few threads: those to come, and those here."""
     for name in THREAD_VARIABLES:
         os.environ.setdefault(name, str(count))
     if "numpy" in sys.modules:
-        import threadpoolctl
+        import threadpoolctl  # type: ignore[import-untyped]
 
         threadpoolctl.threadpool_limits(count)
 

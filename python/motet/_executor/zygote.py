@@ -1,8 +1,7 @@
 """The zygote: a fresh interpreter with one thread, from which worker processes are forked.
 
-It imports what workers want once, so that a worker costs a fork. It is no child of a worker's and knows nothing of
-calls. It ends when the process that started it does, however that ends, and its workers end with it, by the kernel's
-word.
+It imports what workers want once, so that a worker costs a fork, and knows nothing of calls. It ends when the
+process that started it does, however that ends, and its workers end with it, by the kernel's word.
 
 One main socket comes from the process that started it; each pool sends a socket of its own over that. On it:
 
@@ -39,7 +38,7 @@ THREAD_VARIABLES = (
 
 
 class Spawn(NamedTuple):
-    """A request to fork. The descriptors sent with it: lane, bell, socket of the lane, standard output and error."""
+    """A request to fork. Descriptors that come with it: lane, bell, the lane's socket, output, errors."""
 
     lane: int
     name: str
@@ -67,7 +66,7 @@ class Born(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """The end of a worker: its exit status as `os.waitstatus_to_exitcode` gives it, its largest memory in bytes."""
+    """The end of a worker: `status` as of `os.waitstatus_to_exitcode`, `largest_memory` in bytes."""
 
     lane: int
     status: int
@@ -125,7 +124,7 @@ class _Zygote:
         self.poll.register(main, select.POLLIN)
         self.poll.register(parent, select.POLLIN)
         self.pools: dict[int, socket.socket] = {}
-        # By the descriptor of the process: its number, its lane, and its pool's descriptor (-1: it is no more).
+        # By the descriptor of the process: its number, its lane, its pool's descriptor (-1: gone).
         self.workers: dict[int, tuple[int, int, int]] = {}
 
     def run(self) -> None:
