@@ -1,7 +1,7 @@
 """What goes wrong between a program and its workers, as exceptions.
 
-Two are made when they are first asked for: the homes of their base classes load `logging` and `multiprocessing`,
-which workers, and programs that lose none, never need.
+Two are made when they are first asked for: the homes of their base classes load `logging` and
+`multiprocessing`, which workers, and programs that lose none, never need.
 """
 
 import sys
