@@ -14,6 +14,7 @@ Messages are pickles with their length before them. A pool that closes its socke
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -235,6 +236,8 @@ def main(descriptor: int, parent: int, preload: list[str]) -> None:
     gc.freeze()
     sys.stdout.flush()
     _Zygote(channel, watched).run()
+    # Its workers end with it; there is nothing to tidy up.
+    os._exit(0)
 
 
 class Zygote:
@@ -290,6 +293,23 @@ class Zygote:
         # Nobody here can wait for it.
         self._process.returncode = 0
 
+
+def _close_all() -> None:
+    """At the exit, behind the executors' end."""
+    while _zygotes:
+        _zygotes.popitem()[1].close()
+
+
+def _forget_all() -> None:
+    """In a forked child, where another thread of the parent may have held the lock."""
+    global _lock
+    _lock = threading.Lock()
+    while _zygotes:
+        _zygotes.popitem()[1].forget()
+
+
+atexit.register(_close_all)
+os.register_at_fork(after_in_child=_forget_all)
 
 _zygotes: dict[tuple[str, ...], Zygote] = {}
 _lock = threading.Lock()
