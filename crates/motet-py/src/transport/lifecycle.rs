@@ -1,7 +1,7 @@
 //! How a transport begins and ends, and what happens when something fails.
 
 use super::delivery::Delivery;
-use super::{Connection, Deferred, Socket, TYPE, Transport, apply, body, common};
+use super::{Connection, Deferred, Peer, Socket, TYPE, Transport, apply, body, common};
 use crate::errors::os_error;
 use crate::event_loop::{Loop, Owner};
 use crate::task::Task;
@@ -43,7 +43,7 @@ fn allocate<'py>(
         context: Some(context),
         server,
         extra,
-        peer,
+        peer: peer.map(Peer::from),
         sendfile: None,
         error: None,
     };
@@ -294,7 +294,7 @@ pub fn connection_lost(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResu
 fn close_socket(this: &Transport, py: Python<'_>) -> PyResult<()> {
     let socket = this.with(|connection| {
         let number = connection.socket.number();
-        let address = connection.socket.descriptor().and_then(socket::local_address);
+        let address = connection.socket.descriptor().and_then(socket::local_address).map(Box::new);
         std::mem::replace(&mut connection.socket, Socket::Closed(number, address))
     });
     if let Socket::Object(object, _) | Socket::Shared(object, _) = socket {
