@@ -29,7 +29,7 @@ pub use below_tls::{
 };
 pub use delivery::{Delivery, feed_reader};
 pub use input_output::{flush, ready, run_deferred};
-pub use lifecycle::{begin_accepted, connect, loop_closed};
+pub use lifecycle::{begin_accepted, connect, loop_closed, of_server};
 pub use methods::{closes, is_socket_transport, transport_type, write, write_lines};
 
 use crate::event_loop::Loop;
