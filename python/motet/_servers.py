@@ -43,22 +43,25 @@ class _Connections:
     def copy(self) -> list[asyncio.Transport]:
         """The connections that are open."""
         server = self._server()
-        if server is None:
-            return []
-        loop: Any = server.get_loop()
-        connections: list[asyncio.Transport] = loop._transports_of(server)
-        return connections
+        return [] if server is None else _connections_of(server)
+
+
+def _connections_of(server: "Server") -> list[asyncio.Transport]:
+    loop: Any = server.get_loop()
+    connections: list[asyncio.Transport] = loop._transports_of(server)
+    return connections
 
 
 class Server(base_events.Server):
     """A server of motet's loop: `asyncio.Server`, with `close_clients` and `abort_clients` on any Python."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._clients = _Connections(self)
+    if sys.version_info >= (3, 13):
 
-    # Later ones have these methods.
-    if sys.version_info < (3, 13):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self._clients = _Connections(self)
+
+    else:
 
         def _attach(self, transport: asyncio.Transport) -> None:
             super()._attach()  # type: ignore[misc]
@@ -68,12 +71,12 @@ class Server(base_events.Server):
 
         def close_clients(self) -> None:
             """Closes every connection that the server has accepted, after sending what is queued."""
-            for transport in self._clients.copy():
+            for transport in _connections_of(self):
                 transport.close()
 
         def abort_clients(self) -> None:
             """Closes every connection that the server has accepted, at once."""
-            for transport in self._clients.copy():
+            for transport in _connections_of(self):
                 transport.abort()
 
 
