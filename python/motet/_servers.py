@@ -22,7 +22,7 @@ _ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 class _Connections:
     """How many connections a server has; which ones, the loop's own books tell.
 
-    In place of asyncio's set of weak references, which costs each connection a third as much as motet does.
+    In place of asyncio's set of weak references, which would cost each connection half as much again.
     """
 
     def __init__(self, server: "Server") -> None:
