@@ -54,7 +54,7 @@ pub fn method<'py>(object: &Bound<'py, PyAny>, name: &Bound<'py, PyString>) -> P
 ///
 /// # Safety
 /// `arguments[1..]` are valid references for the length of the call.
-#[inline]
+#[inline(always)]
 pub unsafe fn call_with_room<'py>(
     callable: &Bound<'py, PyAny>,
     arguments: &mut [*mut ffi::PyObject],

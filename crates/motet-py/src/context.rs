@@ -1,5 +1,6 @@
 //! Context variables: the context that callbacks run in.
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -29,7 +30,7 @@ pub struct Entered<'a, 'py>(&'a Bound<'py, PyAny>);
 ///
 /// # Errors
 /// `RuntimeError` when another thread, or a caller further up, has entered it.
-#[inline]
+#[inline(always)]
 pub fn enter<'a, 'py>(context: &'a Bound<'py, PyAny>) -> PyResult<Entered<'a, 'py>> {
     // SAFETY: a valid reference to a context: nothing else is kept under this name by handles and transports (checked where
     // they come from Python).
@@ -51,13 +52,16 @@ impl Drop for Entered<'_, '_> {
 }
 
 /// Refuses what is not a context.
+#[inline]
 pub fn check(context: &Bound<'_, PyAny>) -> PyResult<()> {
     // SAFETY: looks at the type of a valid reference.
-    if unsafe { ffi::PyContext_CheckExact(context.as_ptr()) } == 0 {
-        return Err(pyo3::exceptions::PyTypeError::new_err(format!(
-            "context must be a contextvars.Context, not {}",
-            context.get_type().name()?
-        )));
+    if unsafe { ffi::PyContext_CheckExact(context.as_ptr()) } != 0 { Ok(()) } else { Err(refusal(context)) }
+}
+
+#[cold]
+fn refusal(context: &Bound<'_, PyAny>) -> PyErr {
+    match context.get_type().name() {
+        Ok(name) => PyTypeError::new_err(format!("context must be a contextvars.Context, not {name}")),
+        Err(error) => error,
     }
-    Ok(())
 }

@@ -69,6 +69,12 @@ impl<'a, 'py> Arguments<'a, 'py> {
         self.names
     }
 
+    /// The value of a keyword argument; `index` is one of the names'.
+    pub fn keyword_value(&self, index: usize) -> Borrowed<'a, 'py, PyAny> {
+        // SAFETY: as in `get`; keyword values follow the positional ones.
+        unsafe { Borrowed::from_ptr(self.py, self.values[self.positional + index]) }
+    }
+
     /// The keyword arguments.
     pub fn keywords(
         &self,
@@ -119,6 +125,7 @@ impl<'a, 'py> Arguments<'a, 'py> {
     where
         'a: 'b,
     {
+        let storage = storage.0.get_or_insert_default();
         let mut keywords: Vec<_> = self.keywords().collect();
         let mut missing = Vec::new();
         storage.values.extend(self.from(0).map(|value| value.as_ptr()));
@@ -148,9 +155,12 @@ impl<'a, 'py> Arguments<'a, 'py> {
     }
 }
 
-/// Room for the arguments of a call that had to be put in order.
+/// Room for the arguments of a call that had to be put in order; most have not.
 #[derive(Default)]
-pub struct Storage<'py> {
+pub struct Storage<'py>(Option<Box<Stored<'py>>>);
+
+#[derive(Default)]
+struct Stored<'py> {
     values: Vec<*mut ffi::PyObject>,
     names: Option<Bound<'py, PyTuple>>,
 }

@@ -80,6 +80,8 @@ impl<'py> Runner<'_, 'py> {
         self.claim.with(use_state)
     }
 
+    // One frame for all steps of a run; so are the functions below that a callback goes through.
+    #[inline(always)]
     fn step(&mut self) -> PyResult<bool> {
         if self.busy.must_freeze() {
             exit::freeze_attached(self.py());
@@ -98,13 +100,26 @@ impl<'py> Runner<'_, 'py> {
         Ok(true)
     }
 
-    #[inline]
+    #[inline(always)]
     fn run_task(&mut self, task: Task) -> PyResult<()> {
         let watch = &self.event_loop.get().watch;
         watch.pulse.beat();
         let result = match task {
             Task::Callback(handle) => self.run_handle(handle),
             Task::Step(task) => self.run_step(task),
+            other => self.run_other(other),
+        };
+        if watch.pulse.take_flag() {
+            watch.pulse.finish(MonotonicClock.now());
+        }
+        result
+    }
+
+    /// Runs what is not one of the two that most rounds are made of.
+    #[inline(never)]
+    fn run_other(&mut self, task: Task) -> PyResult<()> {
+        match task {
+            Task::Callback(_) | Task::Step(_) => unreachable!("`run_task` runs these"),
             Task::Repeated(handle) => self.run_repeated(handle.bind(self.py())),
             Task::Transport(transport, deferred) => {
                 transport::run_deferred(transport.bind(self.py()), deferred)
@@ -120,14 +135,10 @@ impl<'py> Runner<'_, 'py> {
             Task::Accept(listener) => listener::accept(self.event_loop, listener.bind(self.py())),
             Task::File(completion) => files::complete(self.event_loop, *completion),
             Task::Files => files::flush(self.event_loop),
-        };
-        if watch.pulse.take_flag() {
-            watch.pulse.finish(MonotonicClock.now());
         }
-        result
     }
 
-    #[inline]
+    #[inline(always)]
     fn run_handle(&mut self, handle: Py<Handle>) -> PyResult<()> {
         let py = self.py();
         let handle = handle.into_bound(py);
@@ -186,27 +197,42 @@ impl<'py> Runner<'_, 'py> {
 
     fn run_repeated(&mut self, handle: &Bound<'py, Handle>) -> PyResult<()> {
         match handle.get().copy(self.py()) {
-            Some(mut payload) => self.call(handle, &mut payload),
+            Some(payload) => self.call(handle, &payload),
             None => Ok(()),
         }
     }
 
-    #[inline]
-    fn call(&mut self, handle: &Bound<'py, Handle>, payload: &mut Payload) -> PyResult<()> {
+    #[inline(always)]
+    fn call(&mut self, handle: &Bound<'py, Handle>, payload: &Payload) -> PyResult<()> {
         let py = self.py();
         let began = self.event_loop.get().in_debug_mode().then(|| MonotonicClock.now());
-        let context = payload.context.as_ref().map(|context| context.bind(py).clone());
-        let entered = match context.as_ref().map(context::enter).transpose() {
+        let context = payload.context.as_ref().map(|context| context.bind(py));
+        let entered = match context.map(context::enter).transpose() {
             Ok(entered) => entered,
             Err(error) => return self.after_call(handle, payload, Some(error), began),
         };
         let result = payload.call(py);
         drop(entered);
+        if result.is_ok() && began.is_none() {
+            return Ok(());
+        }
+        self.called(handle, payload, result, began)
+    }
+
+    /// As [`Runner::after_call`], where the callback has run in its context.
+    #[cold]
+    fn called(
+        &mut self,
+        handle: &Bound<'py, Handle>,
+        payload: &Payload,
+        result: PyResult<()>,
+        began: Option<u64>,
+    ) -> PyResult<()> {
+        let py = self.py();
         match result {
-            Ok(()) if began.is_none() => Ok(()),
             Err(error) if call::ends_the_run(py, &error) => Err(error),
             Err(error) => {
-                handle.get().note_context(context.map(Bound::unbind));
+                handle.get().note_context(payload.context.as_ref().map(|context| context.clone_ref(py)));
                 self.after_call(handle, payload, Some(error), began)
             }
             Ok(()) => self.after_call(handle, payload, None, began),

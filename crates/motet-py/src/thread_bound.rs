@@ -40,7 +40,7 @@ impl<T> Claim<'_, T> {
     ///
     /// # Panics
     /// When `use_value` comes back here: a defect of this crate.
-    #[inline]
+    #[inline(always)]
     pub fn with<R>(&self, use_value: impl FnOnce(&mut T) -> R) -> R {
         use_value(&mut self.bound.value.borrow_mut())
     }

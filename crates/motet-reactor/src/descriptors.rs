@@ -5,43 +5,37 @@
 //! registration gets a [`Token`] of a slot and the slot's **generation**, which grows at every removal. A token of an
 //! earlier generation finds nothing.
 //!
-//! A generation has 32 bits: it comes round after 2³² registrations in one and the same slot, while a stale event lives
+//! A generation has 32 bits: it comes round after 2³² − 1 registrations in one and the same slot, while a stale event lives
 //! no longer than one poll.
 
 use crate::sys::Descriptor;
+use std::num::NonZeroU32;
 
-/// One registration: the slot (low half) and its generation (high half).
+/// One registration: the slot and its generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Token(u64);
+pub struct Token {
+    slot: u32,
+    generation: NonZeroU32,
+}
 
 impl Token {
-    fn new(slot: u32, generation: u32) -> Self {
-        Self(u64::from(generation) << 32 | u64::from(slot))
-    }
-
-    fn slot(self) -> usize {
-        (self.0 & u64::from(u32::MAX)) as usize
-    }
-
-    fn generation(self) -> u32 {
-        (self.0 >> 32) as u32
-    }
-
-    /// The token as a poller carries it.
+    /// The token as a poller carries it: the generation in the high half.
     pub fn to_bits(self) -> u64 {
-        self.0
+        u64::from(self.generation.get()) << 32 | u64::from(self.slot)
     }
 
     /// The token that a poller carried.
-    pub fn from_bits(bits: u64) -> Self {
-        Self(bits)
+    pub fn from_bits(bits: u64) -> Option<Self> {
+        let generation = NonZeroU32::new((bits >> 32) as u32)?;
+        Some(Self { slot: bits as u32, generation })
     }
 }
 
 #[derive(Debug)]
 struct Slot<O> {
-    generation: u32,
-    entry: Option<(Descriptor, O)>,
+    generation: NonZeroU32,
+    descriptor: Descriptor,
+    owner: Option<O>,
 }
 
 /// The table of registrations; `O` is what the binding keeps for each.
@@ -61,33 +55,38 @@ impl<O> Descriptors<O> {
     /// Enters a descriptor and its owner.
     pub fn insert(&mut self, descriptor: Descriptor, owner: O) -> Token {
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, entry: None });
+            self.slots.push(Slot { generation: NonZeroU32::MIN, descriptor, owner: None });
             (self.slots.len() - 1) as u32
         });
         let entry = &mut self.slots[slot as usize];
-        entry.entry = Some((descriptor, owner));
-        Token::new(slot, entry.generation)
+        (entry.descriptor, entry.owner) = (descriptor, Some(owner));
+        Token { slot, generation: entry.generation }
     }
 
     /// Removes a registration; every token of it is stale from now on.
     pub fn remove(&mut self, token: Token) -> Option<(Descriptor, O)> {
-        let slot = self.slots.get_mut(token.slot()).filter(|slot| slot.generation == token.generation())?;
-        let entry = slot.entry.take()?;
-        slot.generation = slot.generation.wrapping_add(1);
-        self.free.push(token.slot() as u32);
-        Some(entry)
+        let slot = self.slot_mut(token)?;
+        let owner = slot.owner.take()?;
+        slot.generation = slot.generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
+        let descriptor = slot.descriptor;
+        self.free.push(token.slot);
+        Some((descriptor, owner))
     }
 
     /// The descriptor and the owner behind a token; nothing for a stale one.
     pub fn get(&self, token: Token) -> Option<(Descriptor, &O)> {
-        let slot = self.slots.get(token.slot()).filter(|slot| slot.generation == token.generation())?;
-        slot.entry.as_ref().map(|(descriptor, owner)| (*descriptor, owner))
+        let slot = self.slots.get(token.slot as usize).filter(|slot| slot.generation == token.generation)?;
+        slot.owner.as_ref().map(|owner| (slot.descriptor, owner))
     }
 
     /// As [`Descriptors::get`], to change the owner.
     pub fn get_mut(&mut self, token: Token) -> Option<(Descriptor, &mut O)> {
-        let slot = self.slots.get_mut(token.slot()).filter(|slot| slot.generation == token.generation())?;
-        slot.entry.as_mut().map(|(descriptor, owner)| (*descriptor, owner))
+        let slot = self.slot_mut(token)?;
+        slot.owner.as_mut().map(|owner| (slot.descriptor, owner))
+    }
+
+    fn slot_mut(&mut self, token: Token) -> Option<&mut Slot<O>> {
+        self.slots.get_mut(token.slot as usize).filter(|slot| slot.generation == token.generation)
     }
 
     /// How many registrations there are.
@@ -102,13 +101,13 @@ impl<O> Descriptors<O> {
 
     /// The owners, in no order.
     pub fn owners(&self) -> impl Iterator<Item = &O> {
-        self.slots.iter().filter_map(|slot| slot.entry.as_ref().map(|(_, owner)| owner))
+        self.slots.iter().filter_map(|slot| slot.owner.as_ref())
     }
 
     /// Removes everything, and every token with it.
     pub fn drain(&mut self) -> Vec<(Descriptor, O)> {
         (0..self.slots.len() as u32)
-            .filter_map(|slot| self.remove(Token::new(slot, self.slots[slot as usize].generation)))
+            .filter_map(|slot| self.remove(Token { slot, generation: self.slots[slot as usize].generation }))
             .collect()
     }
 }

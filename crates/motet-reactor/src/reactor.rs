@@ -138,7 +138,7 @@ impl<O> Reactor<O> {
         self.poller.wait(&mut self.events, timeout)?;
         let pending = &mut self.pending;
         self.events.for_each(|bits, readiness| {
-            pending.push_back(Event { token: Token::from_bits(bits), readiness })
+            pending.extend(Token::from_bits(bits).map(|token| Event { token, readiness }));
         });
         Ok(self.pending.len())
     }

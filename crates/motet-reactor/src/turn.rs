@@ -250,8 +250,14 @@ impl<T> Turn<T> {
     #[inline]
     pub fn collect_inbox(&mut self) {
         if !self.inbox.is_empty() {
-            self.inbox.drain_into(&mut self.ready);
+            self.drain_inbox();
         }
+    }
+
+    // Apart, for the look at an empty inbox, at each push, to be a look and no call.
+    #[inline(never)]
+    fn drain_inbox(&mut self) {
+        self.inbox.drain_into(&mut self.ready);
     }
 
     /// How many callbacks are ready.

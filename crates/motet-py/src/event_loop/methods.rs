@@ -246,6 +246,14 @@ impl Loop {
         listener::start(this, protocol_factory, socket, server, backlog)
     }
 
+    /// The open connections that a server has accepted.
+    fn _transports_of<'py>(
+        this: &Bound<'py, Self>,
+        server: &Bound<'py, PyAny>,
+    ) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        transport::of_server(this, server)
+    }
+
     /// Stops accepting connections on a listening socket; does not close it.
     fn _stop_listening(&self, descriptor: i32) -> PyResult<()> {
         listener::stop(self, descriptor)

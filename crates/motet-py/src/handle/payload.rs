@@ -22,7 +22,7 @@ pub struct Payload {
 
 impl Payload {
     /// `arguments` are those of the callback, without the callback.
-    #[inline]
+    #[inline(always)]
     pub fn new<'a, 'py: 'a>(
         py: Python<'py>,
         callback: Borrowed<'_, 'py, PyAny>,
@@ -56,19 +56,21 @@ impl Payload {
     }
 
     /// Drops everything at once. Dropping a `Py` would ask pyo3 each time whether this thread is attached.
-    #[inline]
+    #[inline(always)]
     pub fn release(&mut self, py: Python<'_>) {
         drop(self.callback.take().map(|callback| callback.into_bound(py)));
         drop(self.context.take().map(|context| context.into_bound(py)));
+        // They fill the first places.
         for argument in &mut self.inline {
-            drop(argument.take().map(|argument| argument.into_bound(py)));
+            let Some(argument) = argument.take() else { break };
+            drop(argument.into_bound(py));
         }
         drop(self.more.take().map(|more| more.into_bound(py)));
         drop(self.event_loop.take().map(|event_loop| event_loop.into_bound(py)));
     }
 
     /// Calls the callback.
-    #[inline]
+    #[inline(always)]
     pub fn call(&self, py: Python<'_>) -> PyResult<()> {
         let Some(callback) = &self.callback else { return Ok(()) };
         let callback = callback.bind(py);
@@ -77,7 +79,8 @@ impl Payload {
         }
         let mut arguments = [std::ptr::null_mut(); INLINE + 1];
         let mut count = 1;
-        for argument in self.inline.iter().flatten() {
+        // They fill the first places.
+        while let Some(Some(argument)) = self.inline.get(count - 1) {
             arguments[count] = argument.as_ptr();
             count += 1;
         }

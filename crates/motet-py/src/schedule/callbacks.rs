@@ -67,24 +67,24 @@ fn call_soon_in_debug_mode(
 }
 
 /// Puts a callback into the ready ring, in a handle that has been used before where there is one.
-#[inline]
+#[inline(always)]
 pub fn push_callback(event_loop: &Loop, py: Python<'_>, payload: Payload) -> PyResult<Py<PyAny>> {
-    let mut payload = Some(payload);
-    let reused = event_loop.state.with(|state| {
-        let spare = state.spare.pop()?;
-        // SAFETY: only handles whose last reference the loop holds are kept as spare.
-        unsafe { spare.get().refill(payload.take()?) };
+    let Ok(claim) = event_loop.state.claim() else { return send_callback(event_loop, py, payload) };
+    let Some(handle) = claim.with(|state| state.spare.pop()) else {
+        drop(claim);
+        return push_new_handle(event_loop, py, payload);
+    };
+    // SAFETY: only handles whose last reference the loop holds are kept as spare.
+    unsafe { handle.get().refill(payload) };
+    claim.with(|state| {
         state.turn.collect_inbox();
-        state.turn.push(Task::Callback(spare.clone_ref(py)));
-        Some(spare)
+        state.turn.push(Task::Callback(handle.clone_ref(py)));
     });
-    if let Ok(Some(handle)) = reused {
-        return Ok(handle.into_any());
-    }
-    let payload = payload.unwrap_or_default();
-    if reused.is_err() {
-        return send_callback(event_loop, py, payload);
-    }
+    Ok(handle.into_any())
+}
+
+#[inline(never)]
+fn push_new_handle(event_loop: &Loop, py: Python<'_>, payload: Payload) -> PyResult<Py<PyAny>> {
     let handle = Handle::create(py, payload)?;
     event_loop.push(Task::Callback(handle.clone().unbind()))?;
     Ok(handle.into_any().unbind())
@@ -106,6 +106,7 @@ pub fn push_call(
 }
 
 /// Puts a callback into the inbox.
+#[inline(never)]
 fn send_callback(event_loop: &Loop, py: Python<'_>, payload: Payload) -> PyResult<Py<PyAny>> {
     let handle = match event_loop.take_shared_spare() {
         Some(spare) => {

@@ -50,11 +50,21 @@ fn context_of<'a, 'py>(
     function: &str,
 ) -> PyResult<Option<Borrowed<'a, 'py, PyAny>>> {
     let Some(names) = arguments.names() else { return Ok(None) };
-    // The stock task passes one tuple for ever, whose string is not the interned one.
-    static SEEN: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
-    if SEEN.get(names.py()).is_some_and(|seen| names.is(seen)) {
-        return Ok(arguments.keywords().next().map(|(_, value)| value));
+    if SEEN_NAMES.get(names.py()).is_some_and(|seen| names.is(seen)) {
+        return Ok(Some(arguments.keyword_value(0)));
     }
+    find_context(arguments, names, function)
+}
+
+/// The stock task passes one tuple for ever, whose string is not the interned one.
+static SEEN_NAMES: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
+
+#[inline(never)]
+fn find_context<'a, 'py>(
+    arguments: &Arguments<'a, 'py>,
+    names: Borrowed<'a, 'py, PyTuple>,
+    function: &str,
+) -> PyResult<Option<Borrowed<'a, 'py, PyAny>>> {
     let mut context = None;
     for (name, value) in arguments.keywords() {
         if name.is(intern!(name.py(), "context")) {
@@ -62,7 +72,7 @@ fn context_of<'a, 'py>(
         } else if name.to_str()? == "context" {
             context = Some(value);
             if names.len() == 1 {
-                let _ = SEEN.set(names.py(), names.to_owned().unbind());
+                let _ = SEEN_NAMES.set(names.py(), names.to_owned().unbind());
             }
         } else {
             return Err(PyTypeError::new_err(format!(

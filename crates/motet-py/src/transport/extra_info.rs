@@ -1,6 +1,6 @@
 //! `get_extra_info`: the socket and its addresses, made into Python objects when somebody asks.
 
-use super::{Socket, Transport};
+use super::{Peer, Socket, Transport};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use pyo3::{Borrowed, IntoPyObjectExt, intern};
@@ -57,9 +57,12 @@ pub fn all<'py>(this: &Transport, py: Python<'py>) -> PyResult<Bound<'py, PyDict
         return Ok(known.into_bound(py));
     }
     let extra = PyDict::new(py);
-    let (peer, closed) = this.with(|connection| match &connection.socket {
-        Socket::Closed(_, address) => (connection.peer, Some(*address)),
-        _ => (connection.peer, None),
+    let (peer, closed) = this.with(|connection| {
+        let peer = connection.peer.as_ref().map(Peer::address);
+        match &connection.socket {
+            Socket::Closed(_, address) => (peer, Some(address.as_deref().copied())),
+            _ => (peer, None),
+        }
     });
     if let Some(peer) = peer {
         extra.set_item(intern!(py, "peername"), to_python(py, peer)?)?;

@@ -1,7 +1,7 @@
 //! How a transport begins and ends, and what happens when something fails.
 
 use super::delivery::Delivery;
-use super::{Connection, Deferred, Socket, TYPE, Transport, apply, body, common};
+use super::{Connection, Deferred, Peer, Socket, TYPE, Transport, apply, body, common};
 use crate::errors::os_error;
 use crate::event_loop::{Loop, Owner};
 use crate::task::Task;
@@ -20,7 +20,6 @@ fn allocate<'py>(
     event_loop: &Bound<'py, Loop>,
     socket: Socket,
     protocol: &Bound<'py, PyAny>,
-    server: Option<Py<PyAny>>,
     extra: Option<Py<PyDict>>,
     peer: Option<SocketAddr>,
     context: Py<PyAny>,
@@ -41,9 +40,9 @@ fn allocate<'py>(
         protocol: Some(protocol.clone().unbind()),
         delivery: Delivery::of(protocol)?,
         context: Some(context),
-        server,
+        server: None,
         extra,
-        peer,
+        peer: peer.map(Peer::from),
         sendfile: None,
         error: None,
     };
@@ -84,11 +83,10 @@ pub fn connect<'py>(
     };
     super::extra_info::describe_socket(&extra, socket_object)?;
     let socket = Socket::Shared(socket_object.clone().unbind(), descriptor);
-    let attach = server.as_ref().map(|server| server.clone_ref(py));
     let context = context::copy_current(py)?;
-    let transport = allocate(event_loop, socket, protocol, server, Some(extra.unbind()), None, context)?;
-    if let Some(server) = attach {
-        server.call_method1(py, intern!(py, "_attach"), (&transport,))?;
+    let transport = allocate(event_loop, socket, protocol, Some(extra.unbind()), None, context)?;
+    if let Some(server) = server {
+        attach(&transport, server)?;
     } else {
         event_loop
             .get()
@@ -112,19 +110,48 @@ pub fn begin_accepted(
     let own = context::copy(context)?.into_bound(py);
     let _entered = context::enter(&own)?;
     let protocol = factory.call0()?;
-    let kept = server.map(|server| server.clone_ref(py));
     let context = own.clone().unbind();
-    let transport = allocate(event_loop, Socket::Descriptor(accepted), &protocol, kept, None, peer, context)?;
+    let transport = allocate(event_loop, Socket::Descriptor(accepted), &protocol, None, peer, context)?;
     if let Some(server) = server {
-        server.call_method1(py, intern!(py, "_attach"), (&transport,))?;
+        attach(&transport, server.clone_ref(py))?;
     }
     begin(body(transport.as_borrowed()), &transport, None)
+}
+
+/// Counts a transport among its server's connections; from now on it tells the server of its end.
+fn attach(transport: &Bound<'_, PyAny>, server: Py<PyAny>) -> PyResult<()> {
+    let py = transport.py();
+    server.call_method1(py, intern!(py, "_attach"), (transport,))?;
+    body(transport.as_borrowed()).with(|connection| connection.server = Some(server));
+    Ok(())
+}
+
+/// The open transports of a server.
+pub fn of_server<'py>(
+    event_loop: &Bound<'py, Loop>,
+    server: &Bound<'py, PyAny>,
+) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    let py = event_loop.py();
+    event_loop.get().with("server.close_clients()", |state| {
+        let owners = state.reactor.iter().flat_map(|reactor| reactor.descriptors().owners());
+        let transports = owners.filter_map(|owner| match owner {
+            Owner::Transport(transport) => Some(transport.bind(py)),
+            _ => None,
+        });
+        let is_of_server = |transport: &&Bound<'_, PyAny>| {
+            body(transport.as_borrowed())
+                .with(|connection| connection.server.as_ref().is_some_and(|known| known.is(server)))
+        };
+        transports.filter(is_of_server).cloned().collect()
+    })
 }
 
 /// Tells the protocol of the connection, begins to read and resolves the waiter.
 pub fn begin(this: &Transport, transport: &Bound<'_, PyAny>, waiter: Option<Py<PyAny>>) -> PyResult<()> {
     let py = transport.py();
     let mut told = Ok(());
+    // Before the protocol, which may have its server end all connections.
+    let registered = register(this, transport)?;
     if let Some(protocol) = this.protocol(py)
         && let Err(error) = if tls::is_tls(&protocol) {
             tls::connection_made(&protocol)
@@ -134,7 +161,8 @@ pub fn begin(this: &Transport, transport: &Bound<'_, PyAny>, waiter: Option<Py<P
     {
         told = report(transport, error, "Fatal error: protocol.connection_made() call failed.");
     }
-    if let Err(error) = start_reading(this, transport)? {
+    this.with(|connection| connection.stream.start_reading());
+    if let Err(error) = registered {
         fail(transport, os_error(error), "Fatal error: the socket cannot be polled")?;
     }
     common::resolve(py, waiter, None)?;
@@ -142,11 +170,8 @@ pub fn begin(this: &Transport, transport: &Bound<'_, PyAny>, waiter: Option<Py<P
     told
 }
 
-fn start_reading(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<std::io::Result<()>> {
-    let wanted = this.with(|connection| {
-        connection.stream.start_reading();
-        (!connection.stream.is_lost()).then(|| connection.socket.number())
-    });
+fn register(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResult<std::io::Result<()>> {
+    let wanted = this.with(|connection| (!connection.stream.is_lost()).then(|| connection.socket.number()));
     let Some(number) = wanted else { return Ok(Ok(())) };
     crate::watched::release(this.event_loop.bind(transport.py()), number)?;
     let owner = Owner::Transport(transport.clone().unbind());
@@ -294,7 +319,7 @@ pub fn connection_lost(this: &Transport, transport: &Bound<'_, PyAny>) -> PyResu
 fn close_socket(this: &Transport, py: Python<'_>) -> PyResult<()> {
     let socket = this.with(|connection| {
         let number = connection.socket.number();
-        let address = connection.socket.descriptor().and_then(socket::local_address);
+        let address = connection.socket.descriptor().and_then(socket::local_address).map(Box::new);
         std::mem::replace(&mut connection.socket, Socket::Closed(number, address))
     });
     if let Socket::Object(object, _) | Socket::Shared(object, _) = socket {

@@ -10,6 +10,7 @@
 //! - `lifecycle.rs`: how a transport begins and ends.
 //! - `sendfile.rs`: its part in `loop.sendfile`.
 //! - `below_tls.rs`: a transport whose protocol is TLS, and what TLS asks of it.
+//! - `peer.rs`: a peer's address.
 //! - `extra_info.rs`: `get_extra_info`, made when asked for.
 
 mod below_tls;
@@ -19,6 +20,7 @@ pub mod extra_info;
 mod input_output;
 mod lifecycle;
 mod methods;
+mod peer;
 mod sendfile;
 
 pub use below_tls::{
@@ -27,13 +29,14 @@ pub use below_tls::{
 };
 pub use delivery::{Delivery, feed_reader};
 pub use input_output::{flush, ready, run_deferred};
-pub use lifecycle::{begin_accepted, connect, loop_closed};
+pub use lifecycle::{begin_accepted, connect, loop_closed, of_server};
 pub use methods::{closes, is_socket_transport, transport_type, write, write_lines};
 
 use crate::event_loop::Loop;
 use crate::heap_type::{Body, HeapType};
 use motet_reactor::stream::Actions;
 use motet_reactor::{Stream, Token};
+use peer::Peer;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::sync::PyOnceLock;
@@ -82,7 +85,7 @@ enum Socket {
     /// A socket object that the program has as well and may take the descriptor from, by `detach()`.
     Shared(Py<PyAny>, RawFd),
     /// Nobody any more; the number it had, and the address.
-    Closed(RawFd, Option<SocketAddr>),
+    Closed(RawFd, Option<Box<SocketAddr>>),
 }
 
 impl Socket {
@@ -119,7 +122,7 @@ struct Connection {
     server: Option<Py<PyAny>>,
     /// What `get_extra_info` has been asked for, or was given.
     extra: Option<Py<PyDict>>,
-    peer: Option<SocketAddr>,
+    peer: Option<Peer>,
     /// A file is being sent, which the output belongs to meanwhile.
     sendfile: Option<Box<sendfile::SendFile>>,
     /// Why the connection is lost, for `connection_lost`.

@@ -118,8 +118,9 @@ const HIGH_WATER: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Stream<B> {
     flags: Flags,
-    dropped_writes: u32,
-    sent_in_turn: u64,
+    dropped_writes: u16,
+    /// The low half of the round's number: to take one round for another only has a write wait for the end of it.
+    sent_in_turn: u32,
     high_water: usize,
     low_water: usize,
     queue: WriteQueue<B>,
@@ -130,7 +131,7 @@ impl<B> Default for Stream<B> {
         Self {
             flags: Flags::default(),
             dropped_writes: 0,
-            sent_in_turn: u64::MAX,
+            sent_in_turn: u32::MAX,
             high_water: HIGH_WATER,
             low_water: HIGH_WATER / 4,
             queue: WriteQueue::default(),
@@ -220,13 +221,14 @@ impl<B: AsRef<[u8]>> Stream<B> {
         }
         if self.flags.has(Flags::LOST) {
             self.dropped_writes = self.dropped_writes.saturating_add(1);
-            return Ok(Admission::Refuse(self.dropped_writes - 1));
+            return Ok(Admission::Refuse(u32::from(self.dropped_writes - 1)));
         }
         let much = self.queue.bytes() + length > self.high_water;
         if !self.queue.is_empty() {
             let send = much && !self.flags.has(Flags::BLOCKED);
             return Ok(if send { Admission::SendQueue } else { Admission::Enqueue });
         }
+        let turn = turn as u32;
         if self.sent_in_turn == turn && !much {
             return Ok(Admission::Enqueue);
         }

@@ -8,19 +8,21 @@ pub const MAXIMUM_QUEUED_PIECES: usize = 64;
 
 /// A queue of pieces, the first of them perhaps sent in part.
 ///
-/// Invariant: no piece is empty from `sent` on, and `bytes` is the sum of what is left.
+/// One word while nothing is queued, as on an idle connection.
 #[derive(Debug)]
-pub struct WriteQueue<B> {
-    /// Boxed, for an idle connection to hold one word.
-    #[expect(clippy::box_collection, reason = "one word for a connection that has nothing queued")]
-    pieces: Option<Box<VecDeque<B>>>,
+pub struct WriteQueue<B>(Option<Box<Queued<B>>>);
+
+/// Invariant: there is a piece, none is empty from `sent` on, and `bytes` is the sum of what is left.
+#[derive(Debug)]
+struct Queued<B> {
+    pieces: VecDeque<B>,
     sent: usize,
     bytes: usize,
 }
 
 impl<B> Default for WriteQueue<B> {
     fn default() -> Self {
-        Self { pieces: None, sent: 0, bytes: 0 }
+        Self(None)
     }
 }
 
@@ -31,24 +33,30 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
         if length == 0 {
             return;
         }
-        let pieces = self.pieces.get_or_insert_default();
-        if pieces.is_empty() {
-            self.sent = start;
-        } else {
-            debug_assert_eq!(start, 0, "only the first piece can be sent in part");
+        match &mut self.0 {
+            Some(queued) => {
+                debug_assert_eq!(start, 0, "only the first piece can be sent in part");
+                queued.pieces.push_back(piece);
+                queued.bytes += length;
+            }
+            None => {
+                let mut pieces = VecDeque::new();
+                pieces.push_back(piece);
+                self.0 = Some(Box::new(Queued { pieces, sent: start, bytes: length }));
+            }
         }
-        pieces.push_back(piece);
-        self.bytes += length;
     }
 
     /// Calls `use_pieces` with the first pieces, at most [`MAXIMUM_QUEUED_PIECES`].
     pub fn with_pieces<R>(&self, use_pieces: impl FnOnce(&[IoSlice<'_>]) -> R) -> R {
         let mut slices = [IoSlice::new(&[]); MAXIMUM_QUEUED_PIECES];
         let mut count = 0;
-        for (slice, piece) in slices.iter_mut().zip(self.pieces.iter().flat_map(|pieces| pieces.iter())) {
-            let start = if count == 0 { self.sent } else { 0 };
-            *slice = IoSlice::new(&piece.as_ref()[start..]);
-            count += 1;
+        if let Some(queued) = &self.0 {
+            for (slice, piece) in slices.iter_mut().zip(&queued.pieces) {
+                let start = if count == 0 { queued.sent } else { 0 };
+                *slice = IoSlice::new(&piece.as_ref()[start..]);
+                count += 1;
+            }
         }
         use_pieces(&slices[..count])
     }
@@ -58,28 +66,29 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
     /// # Panics
     /// When more were sent than are queued.
     pub fn advance(&mut self, mut count: usize) {
-        self.bytes = self.bytes.checked_sub(count).expect("no more is sent than was queued");
-        let Some(pieces) = &mut self.pieces else { return };
-        while let Some(first) = pieces.front() {
-            let left = first.as_ref().len() - self.sent;
+        assert!(count <= self.bytes(), "no more is sent than was queued");
+        let Some(queued) = &mut self.0 else { return };
+        queued.bytes -= count;
+        while let Some(first) = queued.pieces.front() {
+            let left = first.as_ref().len() - queued.sent;
             if count < left {
-                self.sent += count;
+                queued.sent += count;
                 return;
             }
             count -= left;
-            self.sent = 0;
-            pieces.pop_front();
+            queued.sent = 0;
+            queued.pieces.pop_front();
         }
-        self.pieces = None;
+        self.0 = None;
     }
 
     /// Bytes that are left.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.0.as_ref().map_or(0, |queued| queued.bytes)
     }
 
     /// Whether nothing is left.
     pub fn is_empty(&self) -> bool {
-        self.bytes == 0
+        self.0.is_none()
     }
 }
