@@ -96,12 +96,12 @@ async def serve_protocol(listener: socket.socket, context: ssl.SSLContext | None
     await _for_ever(server)
 
 
-async def serve_tls(listener: socket.socket) -> None:
-    """Serve the protocol with the certificate that the harness has made."""
+def _context() -> ssl.SSLContext:
+    """Return a context with the certificate that the harness has made."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_cert_chain(os.environ[settings.CERTIFICATE])
-    await serve_protocol(listener, context)
+    return context
 
 
 async def serve_streams(
@@ -152,7 +152,7 @@ STYLES: dict[str, Callable[[socket.socket], Awaitable[None]]] = {
     "streams": serve_streams,
     "sock": serve_sock,
     DATAGRAMS: serve_datagrams,
-    "tls": serve_tls,
+    "tls": serve_protocol,
     "native-streams": partial(serve_native, serve=echo_stream),
     "readline": partial(serve_native, serve=echo_lines),
 }
@@ -160,8 +160,12 @@ STYLES: dict[str, Callable[[socket.socket], Awaitable[None]]] = {
 
 async def main(style: str, listener: socket.socket) -> None:
     """Serve on a listening socket in the named style; the port is told once the loop runs."""
+    serve = STYLES[style]
+    if style == "tls":
+        # Before the port is told: whoever reads it may count this process's descriptors.
+        serve = partial(serve_protocol, context=_context())
     print(listener.getsockname()[1], flush=True)
-    await STYLES[style](listener)
+    await serve(listener)
 
 
 if __name__ == "__main__":

@@ -245,6 +245,34 @@ def test_the_clients_of_a_server_can_be_ended(abort: bool) -> None:
     assert run(motet.new_event_loop, main) == [b""] * 5
 
 
+@pytest.mark.parametrize("end_clients", ["close_clients", "abort_clients"])
+def test_clients_can_be_ended_as_they_come(end_clients: str) -> None:
+    """A connection is its server's before its protocol is told of it."""
+    made: list[asyncio.BaseTransport] = []
+
+    class Ending(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            made.append(transport)
+            getattr(server, end_clients)()
+
+    async def main(loop: asyncio.AbstractEventLoop) -> bytes:
+        nonlocal server
+        assert isinstance(loop, motet.EventLoop)
+        server = await loop.create_server(Ending, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port_of(server))
+        try:
+            return await reader.read()
+        except ConnectionResetError:
+            return b""
+        finally:
+            writer.close()
+            await end(server)
+
+    server: asyncio.Server
+    assert run(motet.new_event_loop, main) == b""
+    assert [transport.is_closing() for transport in made] == [True]
+
+
 def test_closing_a_server_leaves_its_connections(make_loop: MakeLoop) -> None:
     async def main(loop: asyncio.AbstractEventLoop) -> None:
         server = await loop.create_server(Echo, "127.0.0.1", 0)
