@@ -242,8 +242,7 @@ impl<C> ParentSide<C> {
                 Sent::Over => {}
                 // A worker that dies of an order, such as to load a function, died of the call that needs it.
                 Sent::Order(_) => {
-                    died_preparing |=
-                        matches!(lane.requests.progress(position), Progress::Running { .. });
+                    died_preparing |= matches!(lane.requests.progress(position), Progress::Running { .. });
                 }
                 Sent::Call(call, _) => match lane.requests.take_back(position) {
                     TakeBack::Taken if !std::mem::take(&mut died_preparing) => wreck.waiting.push(call),

@@ -78,6 +78,7 @@ impl Pool {
         let mut batch = Batch::default();
         loop {
             let events = py.detach(|| self.wait(until, &mut batch))?;
+            let has_ended = !batch.is_empty();
             // What one call's callbacks raise does not keep the others from their ends.
             for reply in batch.replies.drain(..) {
                 told(py, self.deliver(py, reply, &batch.bytes));
@@ -88,7 +89,8 @@ impl Pool {
                 told(py, call.finish(py, Err(error.into_value(py).into_any())));
             }
             self.deliver_failed(py);
-            if !events.is_empty() {
+            // Whoever closes the pool waits for the last call.
+            if !events.is_empty() || (has_ended && self.is_closing() && self.unfinished() == 0) {
                 return Ok(events);
             }
         }

@@ -25,6 +25,7 @@ pub struct Pool {
     held: Mutex<HashMap<u64, Call>>,
     watch: Watch,
     rung: AtomicBool,
+    closing: AtomicBool,
     next_call: AtomicU64,
     policy: Py<PyAny>,
     loads: Py<PyAny>,
@@ -42,6 +43,7 @@ impl Pool {
             held: Mutex::default(),
             watch,
             rung: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
             next_call: AtomicU64::new(1),
             policy,
             loads,
@@ -239,6 +241,12 @@ impl Pool {
         Ok((events.ready, events.overdue))
     }
 
+    /// From now on `run` also returns when the last call has ended.
+    fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+        self.ring();
+    }
+
     /// Makes `run` return.
     fn ring(&self) {
         self.rung.store(true, Ordering::SeqCst);
@@ -256,9 +264,9 @@ impl Pool {
     }
 
     /// Calls that have not ended.
-    fn unfinished(&self) -> usize {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).len();
-        held + self.lock().unfinished()
+    #[pyo3(name = "unfinished")]
+    fn unfinished_py(&self) -> usize {
+        self.unfinished()
     }
 
     /// Counts of calls, and nanoseconds that workers were busy.
@@ -286,6 +294,15 @@ impl Pool {
 
     pub fn watch(&self) -> &Watch {
         &self.watch
+    }
+
+    pub fn unfinished(&self) -> usize {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).len();
+        held + self.lock().unfinished()
+    }
+
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::SeqCst)
     }
 
     pub fn take_ring(&self) -> bool {
