@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import threading
 from collections.abc import Callable
 
 
@@ -42,8 +43,12 @@ def install(send: Callable[[bytes], object], level: int) -> None:
 
 
 def handle(data: bytes) -> None:
-    """In the parent: handle a worker's record."""
-    record = logging.makeLogRecord(pickle.loads(data))
-    logger = logging.getLogger(record.name)
-    if logger.isEnabledFor(record.levelno):
-        logger.handle(record)
+    """In the parent: handle a worker's record. What its handlers raise is told, and stops nothing."""
+    try:
+        record = logging.makeLogRecord(pickle.loads(data))
+        logger = logging.getLogger(record.name)
+        if logger.isEnabledFor(record.levelno):
+            logger.handle(record)
+    except Exception as error:
+        told = (type(error), error, error.__traceback__, threading.current_thread())
+        threading.excepthook(threading.ExceptHookArgs(told))

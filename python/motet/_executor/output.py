@@ -15,7 +15,8 @@ class Output:
         self._descriptor = descriptor
         self._stream = stream
         self._tag = tag
-        self._begun = b""
+        # Of a line that has not ended.
+        self._begun: list[bytes] = []
 
     def read(self) -> bool:
         """Pass on what is there; false at the end."""
@@ -24,11 +25,14 @@ class Output:
         except BlockingIOError:
             return True
         if not data:
-            self._pass_on(self._begun)
-            self._begun = b""
+            self._pass_on()
             return False
-        whole, newline, self._begun = (self._begun + data).rpartition(b"\n")
-        self._pass_on(whole + newline)
+        whole, newline, rest = data.rpartition(b"\n")
+        if newline:
+            self._begun += (whole, newline)
+            self._pass_on()
+        if rest:
+            self._begun.append(rest)
         return True
 
     def read_rest(self) -> None:
@@ -40,11 +44,12 @@ class Output:
                 data = b""
             if not data:
                 break
-            self._begun += data
-        self._pass_on(self._begun)
-        self._begun = b""
+            self._begun.append(data)
+        self._pass_on()
 
-    def _pass_on(self, data: bytes) -> None:
+    def _pass_on(self) -> None:
+        data = b"".join(self._begun)
+        self._begun.clear()
         if not data:
             return
         text = data.decode(errors="backslashreplace")

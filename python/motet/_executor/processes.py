@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import os
+import select
 import signal
+import sys
 import threading
 import time
 from concurrent.futures import InvalidStateError
@@ -39,6 +42,11 @@ GRACE = 1.0
 POISON_LIMIT = 3
 # Seconds between two looks at how much memory workers use.
 MEMORY_INTERVAL = 0.1
+# So many workers in a row that end before their first answer, and the pool is broken.
+STILLBORN_LIMIT = 10
+
+# Those with work to do; also when nobody knows their executor any more.
+_busy: set[ProcessWorkers] = set()
 
 
 class Settings(NamedTuple):
@@ -65,6 +73,8 @@ class Worker:
         self.process = -1
         self.told_to_end = False
         self.stopping: Stopping | None = None
+        # Its zygote is gone, which takes it along.
+        self.orphaned = False
 
 
 class Stopping(NamedTuple):
@@ -89,7 +99,13 @@ class ProcessWorkers:
         self._functions = FunctionTable()
         self._lock = threading.Lock()
         self._names = itertools.count(1)
+        # Held while a process is signalled, so that its descriptor is not closed and used for another meanwhile.
+        self._signalling = threading.RLock()
         self._closing = False
+        # All is to end, and at this time by force.
+        self._killing = False
+        self._kill_at = math.inf
+        self._stillborn = 0
         self._channel: socket.socket | None = None
         self._outputs: dict[int, Output] = {}
 
@@ -121,13 +137,21 @@ class ProcessWorkers:
                 pool.forget(number)
             future = pool.submit(entry.number, data, outside or None, timeout, call)
         if len(self.workers) < self.settings.workers and pool.unfinished() > len(self.workers):
-            self._grow()
+            try:
+                self._grow()
+            except (OSError, RuntimeError, errors.MotetError):
+                # With fewer workers than wanted it takes longer.
+                if not self.workers and future.cancel():
+                    raise
+        if self.broken is not None:
+            # It broke meanwhile, and nobody would come across this call.
+            self._break()
         return future
 
     def close(self) -> None:
         """No more calls come: the workers end when all is done."""
         self._closing = True
-        self.pool.ring()
+        self.pool.close()
 
     def join(self) -> None:
         """Wait until all is done and the workers have ended; after `close`."""
@@ -147,11 +171,13 @@ class ProcessWorkers:
         return worker is not None and self._stop_call(worker, number, reason)
 
     def kill_all(self) -> None:
-        """Stop all calls that run."""
+        """Stop all calls that run, and soon what runs instead of a call, such as an initializer."""
+        self._killing, self._kill_at = True, time.monotonic() + GRACE
         for worker in list(self.workers.values()):
             number = self.pool.call_of(worker.lane)
             if number is not None:
                 self._stop_call(worker, number, "cancel")
+        self.pool.ring()
 
     def unfinished(self) -> int:
         """Calls that have not ended."""
@@ -170,6 +196,7 @@ class ProcessWorkers:
             self._start_worker()
             if self.thread is None:
                 self.thread = threading.Thread(target=self._run, name=self.settings.name, daemon=True)
+                _busy.add(self)
                 self.thread.start()
         self.pool.ring()
 
@@ -180,7 +207,7 @@ class ProcessWorkers:
             try:
                 return self._request_worker()
             except zygotes.Closed:
-                # The zygote has been killed; what it leaves behind is found by the thread.
+                # The zygote has been killed.
                 self._drop_channel()
         raise errors.MotetError(
             "the process that forks workers was killed as it began; is there enough memory?"
@@ -218,15 +245,22 @@ class ProcessWorkers:
             self.pool.forget_descriptor(self._channel.fileno())
             self._channel.close()
             self._channel = None
+            # The thread sees to what they leave.
+            for worker in self.workers.values():
+                worker.orphaned = True
+            self.pool.ring()
 
     def _stop_call(self, worker: Worker, number: int, reason: str) -> bool:
-        stopping = worker.stopping
-        if stopping is not None and stopping.number == number:
-            return True
-        if worker.process < 0 or not self.pool.ask_to_stop(worker.lane, number):
-            return False
-        worker.stopping = Stopping(number, reason, time.monotonic() + GRACE)
-        _signal(worker, STOP_SIGNAL)
+        with self._signalling:
+            stopping = worker.stopping
+            if stopping is not None and stopping.number == number:
+                # Who cancels wants no other attempt.
+                worker.stopping = stopping._replace(reason=reason)
+                return True
+            if not self.pool.ask_to_stop(worker.lane, number):
+                return False
+            worker.stopping = Stopping(number, reason, time.monotonic() + GRACE)
+            _signal(worker, STOP_SIGNAL)
         self.pool.ring()
         return True
 
@@ -247,6 +281,7 @@ class ProcessWorkers:
             self._break()
         finally:
             self._clean_up()
+            _busy.discard(self)
 
     def _is_over(self) -> bool:
         with self._lock:
@@ -260,13 +295,16 @@ class ProcessWorkers:
         for descriptor in ready:
             if descriptor in self._outputs:
                 self._read_output(descriptor)
-            elif self._channel is not None and descriptor == self._channel.fileno():
-                self._hear()
+            else:
+                self._hear(descriptor)
         for lane, number in overdue:
             worker = self.workers.get(lane)
             if worker is not None:
                 self._stop_call(worker, number, "timeout")
+        self._bury_orphans()
         self._end_the_stubborn()
+        if self._killing:
+            self._end_all()
         if self.settings.memory_limit is not None:
             self._end_the_greedy(self.settings.memory_limit)
         if self._closing and self.pool.unfinished() == 0:
@@ -281,9 +319,11 @@ class ProcessWorkers:
         """Seconds until something is to be done though nothing has happened."""
         now = time.monotonic()
         waits = [worker.stopping.until - now for worker in list(self.workers.values()) if worker.stopping]
+        waits.append(self._kill_at - now)
         if self.settings.memory_limit is not None and self.pool.unfinished():
             waits.append(MEMORY_INTERVAL)
-        return max(0.0, min(waits)) if waits else None
+        patience = min(waits)
+        return None if patience == math.inf else max(0.0, patience)
 
     def _end_the_stubborn(self) -> None:
         now = time.monotonic()
@@ -292,48 +332,94 @@ class ProcessWorkers:
             if stopping is None:
                 continue
             if self.pool.call_of(worker.lane) != stopping.number:
-                worker.stopping = None
+                # What it has answered is told with the reason still known.
+                self.pool.run(0)
+                with self._signalling:
+                    if worker.stopping is stopping:
+                        worker.stopping = None
             elif stopping.until <= now:
-                # Once is enough: what follows is its end.
-                worker.stopping = stopping._replace(until=now + 3600)
-                _signal(worker, signal.SIGKILL)
+                self._kill_worker(worker, stopping.number, stopping.reason)
 
     def _end_the_greedy(self, limit: int) -> None:
         for worker in list(self.workers.values()):
             number = self.pool.call_of(worker.lane)
-            if number is None or worker.process < 0 or _resident_memory(worker.pid) <= limit:
-                continue
-            worker.stopping = Stopping(number, "memory", time.monotonic() + 3600)
+            if number is not None and _resident_memory(worker.pid) > limit:
+                self._kill_worker(worker, number, "memory")
+
+    def _end_all(self) -> None:
+        """Nothing begins any more; what has not ended in time is ended."""
+        for future in self.withdraw_all():
+            with contextlib.suppress(InvalidStateError):
+                future.cancel()
+                future.set_running_or_notify_cancel()
+        for worker in list(self.workers.values()):
+            number = self.pool.call_of(worker.lane)
+            if number is not None:
+                self._stop_call(worker, number, "cancel")
+        if self._kill_at <= time.monotonic():
+            self._kill_at = math.inf
+            for worker in list(self.workers.values()):
+                number = self.pool.call_of(worker.lane)
+                if number is None:
+                    _signal(worker, signal.SIGKILL)
+
+    def _kill_worker(self, worker: Worker, number: int, reason: str) -> None:
+        """Kill a worker that is at this call, and at no other then."""
+        if not self.pool.isolate(worker.lane, number):
+            return
+        with self._signalling:
+            if worker.stopping is not None and worker.stopping.number == number and reason != "memory":
+                reason = worker.stopping.reason
+            # Once is enough: what follows is its end.
+            worker.stopping = Stopping(number, reason, math.inf)
             _signal(worker, signal.SIGKILL)
 
-    def _hear(self) -> None:
-        """Take a message of the zygote's."""
-        assert self._channel is not None
-        try:
-            message, descriptors = zygotes.receive(self._channel)
-        except zygotes.Closed:
-            with self._lock:
+    def _hear(self, descriptor: int) -> None:
+        """Take a message of the zygote's, if this descriptor still is its channel's."""
+        # With the lock, so that nobody closes the channel meanwhile. A message that has begun is there at once.
+        with self._lock:
+            channel = self._channel
+            if channel is None or channel.fileno() != descriptor:
+                return
+            try:
+                message, descriptors = zygotes.receive(channel)
+            except zygotes.Closed:
                 self._drop_channel()
-            for worker in list(self.workers.values()):
-                self._settle(worker, zygotes.Ended(worker.lane, -signal.SIGKILL, 0))
-            return
+                return
+        worker = self.workers[message.lane]
         if isinstance(message, zygotes.Ended):
-            self._settle(self.workers[message.lane], message)
-        else:
-            worker = self.workers[message.lane]
+            self._settle(worker, message)
+            return
+        with self._signalling:
             worker.pid, worker.process = message.pid, descriptors[0]
+            if worker.stopping is not None:
+                _signal(worker, STOP_SIGNAL)
+
+    def _bury_orphans(self) -> None:
+        for worker in list(self.workers.values()):
+            if worker.orphaned:
+                # It dies with the zygote, but somewhat later: until then its lane is not the parent's alone.
+                _signal(worker, signal.SIGKILL)
+                _wait_for_end(worker)
+                self._settle(worker, zygotes.Ended(worker.lane, -signal.SIGKILL, 0))
 
     def _settle(self, worker: Worker, ended: zygotes.Ended) -> None:
         """Decide on what a dead worker has left."""
-        with self._lock:
-            del self.workers[worker.lane]
-        if worker.process >= 0:
-            os.close(worker.process)
         # All that it has answered is delivered before its lane goes.
         self.pool.run(0)
+        with self._lock:
+            del self.workers[worker.lane]
+        with self._signalling:
+            if worker.process >= 0:
+                os.close(worker.process)
+            worker.process = -1
+        has_answered = self.pool.has_answered(worker.lane)
         left = self.pool.remove_lane(worker.lane)
         if left is not None:
             self._lose(worker, ended, *left)
+        self._stillborn = 0 if has_answered or left is not None else self._stillborn + 1
+        if self._stillborn >= STILLBORN_LIMIT and self.broken is None and self.pool.unfinished():
+            self.broken = _ends_as_it_begins(worker, ended)
         if self.broken is not None:
             self._break()
         elif not worker.told_to_end:
@@ -343,7 +429,12 @@ class ProcessWorkers:
         """Start what is missing of workers for the calls that there are."""
         with self._lock:
             if self.broken is None:
-                self._start_worker()
+                try:
+                    self._start_worker()
+                except OSError:
+                    # With fewer workers than wanted it takes longer.
+                    if not self.workers:
+                        raise
 
     def _lose(self, worker: Worker, ended: zygotes.Ended, number: int, call: Call | None) -> None:
         """Decide what becomes of the call that a worker died with."""
@@ -356,7 +447,8 @@ class ProcessWorkers:
             if call.may_try_again() and call.deaths < POISON_LIMIT:
                 self.pool.queue_again(number)
                 return
-        error = _worker_died(call, worker, ended, stopping is not None)
+        too_large = stopping is not None and stopping.number == number
+        error = _worker_died(call, worker, ended, too_large)
         if self.settings.strict:
             self.broken = error
         self.pool.finish_failed(number, error)
@@ -390,25 +482,45 @@ class ProcessWorkers:
             output.read_rest()
             os.close(descriptor)
         self._outputs.clear()
-        self._drop_channel()
+        with self._lock:
+            self._drop_channel()
+        # Only after a failure of this thread.
+        for worker in list(self.workers.values()):
+            with self._lock:
+                del self.workers[worker.lane]
+            left = self.pool.remove_lane(worker.lane)
+            if left is not None:
+                self.pool.finish_failed(left[0], self.broken)
+            with self._signalling:
+                if worker.process >= 0:
+                    os.close(worker.process)
+                worker.process = -1
+        if self.broken is not None:
+            self._break()
 
     # ---- called by the core, from the thread ----
 
     def stopped(self, number: int, call: Call | None) -> None:
         """A call has ended because it was asked to."""
-        reason = "timeout"
-        for worker in list(self.workers.values()):
-            if worker.stopping is not None and worker.stopping.number == number:
-                reason, worker.stopping = worker.stopping.reason, None
-        self._was_stopped(number, call, reason)
+        self._was_stopped(number, call, self._take_reason(number) or "cancel")
 
     def raised(self, number: int, call: Call | None, data: bytes) -> None:
         """A call has raised."""
         error = load_exception(data)
-        if call is not None and isinstance(error, Exception) and call.may_try_again():
+        cancelled = self._take_reason(number) == "cancel"
+        if call is not None and not cancelled and isinstance(error, Exception) and call.may_try_again():
             self.pool.queue_again(number)
         else:
             self.pool.finish_failed(number, error)
+
+    def _take_reason(self, number: int) -> str | None:
+        """Why this call was asked to stop, if it was; it has ended."""
+        with self._signalling:
+            for worker in list(self.workers.values()):
+                if worker.stopping is not None and worker.stopping.number == number:
+                    reason, worker.stopping = worker.stopping.reason, None
+                    return reason
+        return None
 
     def logged(self, data: bytes) -> None:
         """A worker has logged something."""
@@ -419,14 +531,22 @@ class ProcessWorkers:
     def initializer_failed(self, lane: int, data: bytes) -> None:
         """A worker could not begin."""
         if self.broken is None:
-            self.broken = errors.InitializerFailed("the initializer of a worker raised, so no call can run")
-            self.broken.__cause__ = load_exception(data)
+            broken = errors.InitializerFailed("the initializer of a worker raised, so no call can run")
+            broken.__cause__ = load_exception(data)
+            self.broken = broken
         self._break()
 
 
 def _signal(worker: Worker, number: int) -> None:
     with contextlib.suppress(ProcessLookupError, OSError):
         signal.pidfd_send_signal(worker.process, number)
+
+
+def _wait_for_end(worker: Worker) -> None:
+    if worker.process >= 0:
+        end = select.poll()
+        end.register(worker.process, select.POLLIN)
+        end.poll()
 
 
 def _resident_memory(pid: int) -> int:
@@ -441,12 +561,7 @@ def _worker_died(
     call: Call | None, worker: Worker, ended: zygotes.Ended, too_large: bool
 ) -> errors.WorkerDied:
     what = str(call) if call is not None else "a call"
-    if too_large:
-        how = "was killed because it used more memory than its limit"
-    elif ended.status < 0:
-        how = f"was killed by {signal.Signals(-ended.status).name}"
-    else:
-        how = f"ended with exit code {ended.status}"
+    how = "was killed because it used more memory than its limit" if too_large else _how_it_ended(ended)
     memory = f", having used {ended.largest_memory / 2**20:.0f} MiB at most" if ended.largest_memory else ""
     error = errors.WorkerDied(
         f"the worker {worker.name} (process {worker.pid}) {how} while it ran {what}{memory}"
@@ -455,3 +570,44 @@ def _worker_died(
     error.exit_code = ended.status
     error.largest_memory = ended.largest_memory
     return error
+
+
+def _ends_as_it_begins(worker: Worker, ended: zygotes.Ended) -> errors.WorkerDied:
+    error = errors.WorkerDied(
+        f"the workers end before their first call; the last one, {worker.name}, {_how_it_ended(ended)}"
+    )
+    error.exit_code = ended.status
+    error.largest_memory = ended.largest_memory
+    return error
+
+
+def _how_it_ended(ended: zygotes.Ended) -> str:
+    if ended.problem:
+        return f"could not be made: {ended.problem}"
+    if ended.status < 0:
+        with contextlib.suppress(ValueError):
+            return f"was killed by {signal.Signals(-ended.status).name}"
+        return f"was killed by signal {-ended.status}"
+    return f"ended with exit code {ended.status}"
+
+
+def _finish_all() -> None:
+    """At the interpreter's exit: also executors that the program has let go of do what they were given."""
+    interrupted = getattr(sys, "last_type", None)
+    hurry = interrupted is not None and issubclass(interrupted, KeyboardInterrupt)
+    for workers in list(_busy):
+        workers.close()
+        if hurry:
+            workers.kill_all()
+    for workers in list(_busy):
+        workers.join()
+
+
+def _forget_all() -> None:
+    """In a forked child: the work is the parent's."""
+    _busy.clear()
+
+
+# Before the interpreter waits for threads; and after executors that are known have been told.
+threading._register_atexit(_finish_all)  # type: ignore[attr-defined]
+os.register_at_fork(after_in_child=_forget_all)

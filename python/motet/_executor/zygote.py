@@ -67,11 +67,15 @@ class Born(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """The end of a worker: `status` as of `os.waitstatus_to_exitcode`, `largest_memory` in bytes."""
+    """The end of a worker: `status` as of `os.waitstatus_to_exitcode`, `largest_memory` in bytes.
+
+    `problem` says why there was no worker to begin with.
+    """
 
     lane: int
     status: int
     largest_memory: int
+    problem: str = ""
 
 
 class Closed(Exception):
@@ -132,12 +136,14 @@ class _Zygote:
         """Serve until the process that started this one ends."""
         while True:
             for descriptor, _ in self.poll.poll():
-                if descriptor == self.parent:
+                if descriptor == self.parent or (
+                    descriptor == self.main.fileno() and not self.take_pool()
+                ):
+                    self.kill_all()
                     return
                 if descriptor == self.main.fileno():
-                    if not self.take_pool():
-                        return
-                elif descriptor in self.workers:
+                    continue
+                if descriptor in self.workers:
                     self.bury(descriptor)
                 elif descriptor in self.pools:
                     self.serve(descriptor)
@@ -167,7 +173,14 @@ class _Zygote:
 
     def fork(self, pool: int, request: Spawn, descriptors: list[int]) -> None:
         this = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            with contextlib.suppress(Closed):
+                send(self.pools[pool], Ended(request.lane, 1, 0, str(error)))
+            return
         if pid == 0:
             status = 1
             try:
@@ -185,6 +198,12 @@ class _Zygote:
         self.poll.register(process, select.POLLIN)
         with contextlib.suppress(Closed):
             send(self.pools[pool], Born(request.lane, pid), [process])
+
+    def kill_all(self) -> None:
+        """End the workers with what they have started; the kernel alone would end the workers only."""
+        for pid, _, _ in self.workers.values():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
 
     def leave(self) -> None:
         """In the child: let go of what is the zygote's."""
@@ -313,6 +332,18 @@ os.register_at_fork(after_in_child=_forget_all)
 
 _zygotes: dict[tuple[str, ...], Zygote] = {}
 _lock = threading.Lock()
+
+
+def _forget_all() -> None:
+    """In a forked child: another thread may have held the lock, and zygotes serve the process that made them."""
+    global _lock
+    _lock = threading.Lock()
+    for zygote in _zygotes.values():
+        zygote.forget()
+    _zygotes.clear()
+
+
+os.register_at_fork(after_in_child=_forget_all)
 
 
 def connect(preload: tuple[str, ...]) -> socket.socket:

@@ -103,3 +103,10 @@ pub struct Reply {
     /// The value or the exception.
     pub message: Message,
 }
+
+/// Whether it is one to a request, and the last.
+#[must_use]
+pub fn is_answer(reply: &Reply) -> bool {
+    use reply_kind::{DONE, RAISED, RETURNED, STOPPED};
+    matches!(reply.kind, RETURNED | RAISED | STOPPED | DONE)
+}

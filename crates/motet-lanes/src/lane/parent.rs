@@ -1,6 +1,6 @@
 //! The parent's side of a lane: what it has sent, and what became of it.
 
-use super::message::{Reply, Request};
+use super::message::{Reply, Request, is_answer};
 use super::requests::Progress;
 use super::{Lane, REQUESTS, TakeBack};
 use crate::arena::Location;
@@ -230,29 +230,31 @@ impl<C> ParentSide<C> {
         self.lane.parent_bell.get_up();
     }
 
-    /// What is left when the worker is dead and its replies have been collected.
+    /// What is left when the worker is dead and its replies have been collected. One that lives after all begins nothing more.
     #[must_use]
     pub fn into_wreck(self) -> Wreck<C> {
         let Self { lane, sent, next, .. } = self;
         let oldest = next - sent.len() as u64;
         let mut wreck = Wreck { running: None, waiting: Vec::new() };
+        let mut died_preparing = false;
         for (sent, position) in sent.into_iter().zip(oldest..) {
-            let Sent::Call(call, _) = sent else { continue };
-            match lane.requests.progress(position) {
-                Progress::Waiting => wreck.waiting.push(call),
-                // Begun and not answered: also when it died between the last steps of a call.
-                Progress::Running { .. } | Progress::Over => {
-                    if let Some(other) = wreck.running.replace(call) {
-                        wreck.waiting.push(other);
-                    }
+            match sent {
+                Sent::Over => {}
+                // A worker that dies of an order, such as to load a function, died of the call that needs it.
+                Sent::Order(_) => {
+                    died_preparing |= matches!(lane.requests.progress(position), Progress::Running { .. });
                 }
+                Sent::Call(call, _) => match lane.requests.take_back(position) {
+                    TakeBack::Taken if !std::mem::take(&mut died_preparing) => wreck.waiting.push(call),
+                    // Begun and not answered: also when it died between the last steps of a call.
+                    _ => {
+                        if let Some(other) = wreck.running.replace(call) {
+                            wreck.waiting.push(other);
+                        }
+                    }
+                },
             }
         }
         wreck
     }
-}
-
-fn is_answer(reply: &Reply) -> bool {
-    use super::message::reply_kind::{DONE, RAISED, RETURNED, STOPPED};
-    matches!(reply.kind, RETURNED | RAISED | STOPPED | DONE)
 }

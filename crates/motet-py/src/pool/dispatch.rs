@@ -5,13 +5,14 @@ use super::memory::{self, Leased};
 use super::methods::Pool;
 use super::state::{Lane, State};
 use motet_lanes::arena::Location;
-use motet_lanes::lane::message::reply_kind;
+use motet_lanes::lane::message::{is_answer, reply_kind};
 use motet_lanes::lane::peer::{Garbled, Received, Returns, behind_places};
 use motet_lanes::sys::watch::monotonic_nanos;
 use pyo3::exceptions::PyOSError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use std::cell::Cell;
 use std::ops::Range;
 use std::os::fd::RawFd;
 use std::time::Duration;
@@ -72,20 +73,24 @@ impl Events {
 impl Pool {
     /// Delivers replies until something else happens, or the time is up.
     pub fn dispatch(&self, py: Python<'_>, timeout: Option<Duration>) -> PyResult<Events> {
+        let _here = Dispatching::new();
         let until = timeout.map(|time| monotonic_nanos().saturating_add(time.as_nanos() as u64));
         let mut batch = Batch::default();
         loop {
             let events = py.detach(|| self.wait(until, &mut batch))?;
+            let has_ended = !batch.is_empty();
+            // What one call's callbacks raise does not keep the others from their ends.
             for reply in batch.replies.drain(..) {
-                self.deliver(py, reply, &batch.bytes)?;
+                told(py, self.deliver(py, reply, &batch.bytes));
             }
             batch.bytes.clear();
             for (call, error) in batch.garbled.drain(..) {
                 let error = PyOSError::new_err(error.to_string());
-                call.finish(py, Err(error.into_value(py).into_any()))?;
+                told(py, call.finish(py, Err(error.into_value(py).into_any())));
             }
-            self.deliver_failed(py)?;
-            if !events.is_empty() {
+            self.deliver_failed(py);
+            // Whoever closes the pool waits for the last call.
+            if !events.is_empty() || (has_ended && self.is_closing() && self.unfinished() == 0) {
                 return Ok(events);
             }
         }
@@ -136,7 +141,10 @@ impl Pool {
 
     fn deliver(&self, py: Python<'_>, reply: Collected, bytes: &[u8]) -> PyResult<()> {
         let Collected { lane, kind, call, bytes: range, mut outside } = reply;
-        let said = Said::new(py, &bytes[range], outside.as_mut())?;
+        let said = match Said::new(py, &bytes[range], outside.as_mut()) {
+            Ok(said) => said,
+            Err(error) => return fail(py, call, error),
+        };
         drop(outside);
         let policy = self.policy(py);
         let Some(call) = call else {
@@ -157,22 +165,61 @@ impl Pool {
         let number = call.number;
         let options = call.options.as_ref().map(|options| options.policy.clone_ref(py));
         self.hold(call);
-        if kind == reply_kind::STOPPED {
-            policy.call_method1(intern!(py, "stopped"), (number, options))?;
+        let decided = if kind == reply_kind::STOPPED {
+            policy.call_method1(intern!(py, "stopped"), (number, options))
         } else {
-            policy.call_method1(intern!(py, "raised"), (number, options, said.bytes))?;
-        }
-        Ok(())
+            policy.call_method1(intern!(py, "raised"), (number, options, said.bytes))
+        };
+        // An exception may run the program's code as it is made again here.
+        decided.map(drop).or_else(|error| fail(py, self.take_held(number), error))
     }
 
     /// Ends the calls that could not be sent.
-    fn deliver_failed(&self, py: Python<'_>) -> PyResult<()> {
+    fn deliver_failed(&self, py: Python<'_>) {
         let failed = std::mem::take(&mut self.lock().failed);
         for (call, error) in failed {
-            call.finish(py, Err(memory::arena_error(py, &error).into_value(py).into_any()))?;
+            told(py, call.finish(py, Err(memory::arena_error(py, &error).into_value(py).into_any())));
         }
-        Ok(())
     }
+}
+
+/// Ends a call with an error; one that concerns no call is the caller's.
+fn fail(py: Python<'_>, call: Option<Call>, error: PyErr) -> PyResult<()> {
+    match call {
+        Some(call) => call.finish(py, Err(error.into_value(py).into_any())),
+        None => Err(error),
+    }
+}
+
+/// What nobody else can be told of.
+fn told(py: Python<'_>, result: PyResult<()>) {
+    if let Err(error) = result {
+        error.write_unraisable(py, None);
+    }
+}
+
+thread_local! {
+    static DISPATCHING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// As long as it lives, this thread delivers replies, and must not wait for any.
+struct Dispatching(bool);
+
+impl Dispatching {
+    fn new() -> Self {
+        Self(DISPATCHING.replace(true))
+    }
+}
+
+impl Drop for Dispatching {
+    fn drop(&mut self) {
+        DISPATCHING.set(self.0);
+    }
+}
+
+/// Whether this thread delivers replies, as it does while it calls callbacks.
+pub fn is_dispatching() -> bool {
+    DISPATCHING.get()
 }
 
 /// What a reply says, as Python has it; nothing for no bytes.
@@ -206,8 +253,9 @@ fn collect(state: &mut State, batch: &mut Batch) {
     let mut ended = Vec::new();
     for (&number, lane) in lanes.iter_mut() {
         while lane.side.has_replies() {
-            let Lane { side, peer, starved, .. } = lane;
+            let Lane { side, peer, starved, has_answered, .. } = lane;
             let answered = side.collect(|answered, reply| {
+                *has_answered |= is_answer(reply);
                 match reply.kind {
                     reply_kind::RELEASED => {
                         let places =

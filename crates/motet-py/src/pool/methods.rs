@@ -1,6 +1,7 @@
 //! Class `Pool`.
 
 use super::call::{Call, Function, Options};
+use super::dispatch::is_dispatching;
 use super::memory::{self, Leased};
 use super::state::State;
 use crate::call_future;
@@ -24,6 +25,7 @@ pub struct Pool {
     held: Mutex<HashMap<u64, Call>>,
     watch: Watch,
     rung: AtomicBool,
+    closing: AtomicBool,
     next_call: AtomicU64,
     policy: Py<PyAny>,
     loads: Py<PyAny>,
@@ -41,6 +43,7 @@ impl Pool {
             held: Mutex::default(),
             watch,
             rung: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
             next_call: AtomicU64::new(1),
             policy,
             loads,
@@ -72,7 +75,9 @@ impl Pool {
         let buffers = match buffers {
             Some(outside) => {
                 this.lock().tidy();
-                memory::stage(py, memory::buffers_of(&outside)?, || this.lock().unfinished() != 0)?
+                // A callback that waits keeps the answers from arriving that it would wait for.
+                let may_return = || !is_dispatching() && this.lock().unfinished() != 0;
+                memory::stage(py, memory::buffers_of(&outside)?, may_return)?
             }
             None => Box::default(),
         };
@@ -96,7 +101,15 @@ impl Pool {
     /// For the future: takes its call back, if no worker has begun it.
     fn _withdraw(&self, number: u64) -> bool {
         // What is dropped here may run code: not under the lock.
-        let call = self.lock().withdraw(number);
+        let (call, is_last) = {
+            let mut state = self.lock();
+            let call = state.withdraw(number);
+            (call, state.unfinished() == 0)
+        };
+        if is_last {
+            // Perhaps only this call was waited for.
+            self.ring();
+        }
         call.is_some()
     }
 
@@ -112,8 +125,7 @@ impl Pool {
 
     /// A call that was handed out has been stopped because somebody cancelled it.
     fn finish_cancelled(&self, py: Python<'_>, number: u64) -> PyResult<()> {
-        let call = self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
-        if let Some(call) = call {
+        if let Some(call) = self.take_held(number) {
             call_future::finish_cancelled(py, &call.future)?;
         }
         Ok(())
@@ -121,7 +133,7 @@ impl Pool {
 
     /// A call that was handed out has failed.
     fn finish_failed(&self, py: Python<'_>, number: u64, error: Py<PyAny>) -> PyResult<()> {
-        let call = self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        let call = self.take_held(number);
         call.map_or(Ok(()), |call| call.finish(py, Err(error)))
     }
 
@@ -176,8 +188,7 @@ impl Pool {
 
     /// A call that was handed out is to run again.
     fn queue_again(&self, number: u64) {
-        let call = self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
-        if let Some(call) = call {
+        if let Some(call) = self.take_held(number) {
             let mut state = self.lock();
             state.enqueue(call);
             state.pump();
@@ -189,6 +200,17 @@ impl Pool {
         if let Some(lane) = self.lock().lanes.get_mut(&lane) {
             lane.stop();
         }
+    }
+
+    /// Before its worker is killed: the lane gets no more calls, and what has not begun goes elsewhere, so that only this call
+    /// can be hit. False: the worker is at it no more.
+    fn isolate(&self, lane: u32, number: u64) -> bool {
+        self.lock().isolate(lane, number)
+    }
+
+    /// Whether anything that was sent through this lane has been answered.
+    fn has_answered(&self, lane: u32) -> bool {
+        self.lock().lanes.get(&lane).is_some_and(|lane| lane.has_answered)
     }
 
     /// Asks the worker of a lane to stop this call, if it is at it. A signal must follow.
@@ -219,6 +241,12 @@ impl Pool {
         Ok((events.ready, events.overdue))
     }
 
+    /// From now on `run` also returns when the last call has ended.
+    fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+        self.ring();
+    }
+
     /// Makes `run` return.
     fn ring(&self) {
         self.rung.store(true, Ordering::SeqCst);
@@ -236,9 +264,9 @@ impl Pool {
     }
 
     /// Calls that have not ended.
-    fn unfinished(&self) -> usize {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).len();
-        held + self.lock().unfinished()
+    #[pyo3(name = "unfinished")]
+    fn unfinished_py(&self) -> usize {
+        self.unfinished()
     }
 
     /// Counts of calls, and nanoseconds that workers were busy.
@@ -268,12 +296,25 @@ impl Pool {
         &self.watch
     }
 
+    pub fn unfinished(&self) -> usize {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).len();
+        held + self.lock().unfinished()
+    }
+
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::SeqCst)
+    }
+
     pub fn take_ring(&self) -> bool {
         self.rung.swap(false, Ordering::SeqCst)
     }
 
     pub fn policy<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
         self.policy.bind(py)
+    }
+
+    pub fn take_held(&self, number: u64) -> Option<Call> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&number)
     }
 
     pub fn hold(&self, call: Call) {

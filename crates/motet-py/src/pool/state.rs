@@ -28,6 +28,8 @@ pub struct Lane {
     /// It gets no more calls: it is to end, or has.
     pub closing: bool,
     told_to_stop: bool,
+    /// Its worker has begun to work.
+    pub has_answered: bool,
     /// Its worker waits for what is given back.
     pub starved: bool,
     /// Calls that it was given.
@@ -93,6 +95,7 @@ impl State {
             known: HashSet::new(),
             closing: false,
             told_to_stop: false,
+            has_answered: false,
             starved: false,
             given: 0,
             stopped: None,
@@ -142,6 +145,22 @@ impl State {
         calls.extend(self.backlog.drain(..));
         calls.sort_by_key(|call| call.number);
         calls
+    }
+
+    /// Has a lane get no more calls, and queues again what its worker has not begun. Whether the worker is at this call.
+    pub fn isolate(&mut self, number: u32, call: u64) -> bool {
+        let Some(lane) = self.lanes.get_mut(&number).filter(|lane| lane.is_at(call)) else { return false };
+        lane.closing = true;
+        let calls: Vec<Call> = std::iter::from_fn(|| lane.take_back(|_| true)).collect();
+        // It may have ended, and another one begun, before that could be taken back.
+        let is_at_it = lane.is_at(call);
+        lane.stop();
+        for call in calls {
+            self.forget_limit(&call);
+            self.enqueue(call);
+        }
+        self.pump();
+        is_at_it
     }
 
     pub fn forget_limit(&mut self, call: &Call) {
@@ -244,11 +263,11 @@ impl State {
             // What has not begun cannot be overdue before its whole time from now has passed.
             let shortest = lane.side.sent_calls().map(Call::limit_nanos).filter(|&limit| limit != 0).min();
             let Some(shortest) = shortest else { continue };
-            let mut due = now_nanos + shortest;
+            let mut due = now_nanos.saturating_add(shortest);
             if let Some((call, since)) = lane.side.running().filter(|(call, _)| call.limit_nanos() != 0)
                 && since != 0
             {
-                let ends = since + call.limit_nanos();
+                let ends = since.saturating_add(call.limit_nanos());
                 if ends <= now_nanos {
                     if lane.stopped != Some(call.number) {
                         found.push((number, call.number));
@@ -311,6 +330,10 @@ impl Lane {
             request.function = number;
             packed.write(&parcel, &mut request.message);
         }))
+    }
+
+    fn is_at(&self, number: u64) -> bool {
+        self.side.running().is_some_and(|(call, _)| call.number == number)
     }
 
     /// Takes a call back that the worker has not begun, and what was lent for it.
