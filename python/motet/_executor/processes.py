@@ -25,6 +25,7 @@ from .output import Output
 from .shipping import dump_call, load_result
 from .travelling_errors import load_exception
 from .worker import STOP_SIGNAL
+from .worker_process import Stopping, Worker
 
 if TYPE_CHECKING:
     import socket
@@ -32,9 +33,12 @@ if TYPE_CHECKING:
 
     from .calls import Call
     from .futures import CallFuture
+    from .starting import Descriptors
 
 # Seconds that a call has to end after it was asked to.
 GRACE = 1.0
+# Seconds that the birth of a worker may take, at the most, for those who wait for it.
+PATIENCE = 30.0
 # A call that has taken so many workers with it is not tried again.
 POISON_LIMIT = 3
 # Seconds between two looks at how much memory workers use.
@@ -42,7 +46,10 @@ MEMORY_INTERVAL = 0.1
 
 
 class Settings(NamedTuple):
-    """How worker processes are to be. `setup` is a pickled `worker.Setup`; `memory_limit` is in bytes."""
+    """How worker processes are to be.
+
+    `setup` is a pickled `worker.Setup`, `inherited` what its initializer needs; `memory_limit` is in bytes.
+    """
 
     workers: int
     setup: bytes
@@ -52,27 +59,7 @@ class Settings(NamedTuple):
     memory_limit: int | None = None
     calls_per_worker: int | None = None
     tag_output: bool = False
-
-
-class Worker:
-    """A worker process as its parent sees it."""
-
-    def __init__(self, lane: int, name: str) -> None:
-        self.lane = lane
-        self.name = name
-        # Both are known once it is born.
-        self.pid = 0
-        self.process = -1
-        self.told_to_end = False
-        self.stopping: Stopping | None = None
-
-
-class Stopping(NamedTuple):
-    """A call that was asked to stop: why, and until when it has time to."""
-
-    number: int
-    reason: str
-    until: float
+    inherited: Descriptors | None = None
 
 
 class ProcessWorkers:
@@ -153,6 +140,19 @@ class ProcessWorkers:
             if number is not None:
                 self._stop_call(worker, number, "cancel")
 
+    def end_by_force(self) -> None:
+        """Take no more calls, and try none again."""
+        if self.broken is None:
+            self.broken = errors.WorkerDied("the workers of this pool were ended by force")
+
+    def born(self) -> dict[int, Worker]:
+        """The workers by process number; waits for those that were asked for."""
+        workers = list(self.workers.values())
+        if threading.current_thread() is not self.thread:
+            for worker in workers:
+                worker.wait_born(PATIENCE)
+        return {worker.pid: worker for worker in workers if worker.pid}
+
     def unfinished(self) -> int:
         """Calls that have not ended."""
         return self.pool.unfinished()
@@ -198,6 +198,8 @@ class ProcessWorkers:
         self.workers[lane] = worker
         try:
             descriptors = [memory, self.pool.bell(), control, output_end, problems_end]
+            if self.settings.inherited is not None:
+                descriptors += self.settings.inherited.numbers
             zygotes.send(self._channel, request, descriptors)
         except BaseException:
             del self.workers[lane]
@@ -223,10 +225,10 @@ class ProcessWorkers:
         stopping = worker.stopping
         if stopping is not None and stopping.number == number:
             return True
-        if worker.process < 0 or not self.pool.ask_to_stop(worker.lane, number):
+        if not worker.pid or not self.pool.ask_to_stop(worker.lane, number):
             return False
         worker.stopping = Stopping(number, reason, time.monotonic() + GRACE)
-        _signal(worker, STOP_SIGNAL)
+        worker.signal(STOP_SIGNAL)
         self.pool.ring()
         return True
 
@@ -291,20 +293,20 @@ class ProcessWorkers:
             stopping = worker.stopping
             if stopping is None:
                 continue
-            if self.pool.call_of(worker.lane) != stopping.number:
+            if worker.failure is None and self.pool.call_of(worker.lane) != stopping.number:
                 worker.stopping = None
             elif stopping.until <= now:
                 # Once is enough: what follows is its end.
                 worker.stopping = stopping._replace(until=now + 3600)
-                _signal(worker, signal.SIGKILL)
+                worker.signal(signal.SIGKILL)
 
     def _end_the_greedy(self, limit: int) -> None:
         for worker in list(self.workers.values()):
             number = self.pool.call_of(worker.lane)
-            if number is None or worker.process < 0 or _resident_memory(worker.pid) <= limit:
+            if number is None or not worker.pid or _resident_memory(worker.pid) <= limit:
                 continue
             worker.stopping = Stopping(number, "memory", time.monotonic() + 3600)
-            _signal(worker, signal.SIGKILL)
+            worker.signal(signal.SIGKILL)
 
     def _hear(self) -> None:
         """Take a message of the zygote's."""
@@ -320,20 +322,20 @@ class ProcessWorkers:
         if isinstance(message, zygotes.Ended):
             self._settle(self.workers[message.lane], message)
         else:
-            worker = self.workers[message.lane]
-            worker.pid, worker.process = message.pid, descriptors[0]
+            self.workers[message.lane].begin(message.pid, descriptors[0])
 
     def _settle(self, worker: Worker, ended: zygotes.Ended) -> None:
         """Decide on what a dead worker has left."""
         with self._lock:
             del self.workers[worker.lane]
-        if worker.process >= 0:
-            os.close(worker.process)
+        worker.end(ended.status)
         # All that it has answered is delivered before its lane goes.
         self.pool.run(0)
         left = self.pool.remove_lane(worker.lane)
         if left is not None:
             self._lose(worker, ended, *left)
+        if self.broken is None:
+            self.broken = worker.failure
         if self.broken is not None:
             self._break()
         elif not worker.told_to_end:
@@ -353,7 +355,7 @@ class ProcessWorkers:
             return
         if call is not None:
             call.deaths += 1
-            if call.may_try_again() and call.deaths < POISON_LIMIT:
+            if self.broken is None and call.may_try_again() and call.deaths < POISON_LIMIT:
                 self.pool.queue_again(number)
                 return
         error = _worker_died(call, worker, ended, stopping is not None)
@@ -374,7 +376,7 @@ class ProcessWorkers:
         assert self.broken is not None
         for future in self.pool.withdraw_all():
             with contextlib.suppress(InvalidStateError):
-                future.set_exception(self.broken)
+                future.set_exception(errors.fresh(self.broken))
 
     def _read_output(self, descriptor: int) -> None:
         output = self._outputs[descriptor]
@@ -418,15 +420,12 @@ class ProcessWorkers:
 
     def initializer_failed(self, lane: int, data: bytes) -> None:
         """A worker could not begin."""
-        if self.broken is None:
-            self.broken = errors.InitializerFailed("the initializer of a worker raised, so no call can run")
-            self.broken.__cause__ = load_exception(data)
-        self._break()
-
-
-def _signal(worker: Worker, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, OSError):
-        signal.pidfd_send_signal(worker.process, number)
+        failure = errors.InitializerFailed("the initializer of a worker raised, so no call can run")
+        failure.__cause__ = load_exception(data)
+        # The pool is broken when the worker has ended: what the initializer has put into queues is there then.
+        worker = self.workers[lane]
+        worker.failure = failure
+        worker.stopping = Stopping(-1, "initializer", time.monotonic() + GRACE)
 
 
 def _resident_memory(pid: int) -> int:

@@ -36,9 +36,16 @@ THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
 )
 
+# What the kernel passes on with one message.
+MOST_DESCRIPTORS = 253
+
 
 class Spawn(NamedTuple):
-    """A request to fork. Descriptors that come with it: lane, bell, the lane's socket, output, errors."""
+    """A request to fork.
+
+    Descriptors that come with it: lane, bell, the lane's socket, output, errors, and the initializer's.
+    `authentication` is the key by which multiprocessing's managers know their own processes, if it is loaded.
+    """
 
     lane: int
     name: str
@@ -47,6 +54,7 @@ class Spawn(NamedTuple):
     folder: str | None
     environment: dict[str, str]
     setup: bytes
+    authentication: bytes | None
 
     @classmethod
     def of_this_process(cls, lane: int, name: str, setup: bytes) -> Spawn:
@@ -55,7 +63,9 @@ class Spawn(NamedTuple):
             folder = os.getcwd()
         except FileNotFoundError:
             folder = None
-        return cls(lane, name, list(sys.path), list(sys.argv), folder, dict(os.environ), setup)
+        process: Any = sys.modules.get("multiprocessing.process")
+        key = None if process is None else bytes(process.current_process().authkey)
+        return cls(lane, name, list(sys.path), list(sys.argv), folder, dict(os.environ), setup, key)
 
 
 class Born(NamedTuple):
@@ -104,7 +114,7 @@ def receive(channel: socket.socket) -> tuple[Any, list[int]]:
     while len(data) < length:
         try:
             # Not beyond the message: what follows may have descriptors of its own.
-            part, descriptors, _, _ = socket.recv_fds(channel, length - len(data), 8)
+            part, descriptors, _, _ = socket.recv_fds(channel, length - len(data), MOST_DESCRIPTORS)
         except ConnectionResetError as error:
             raise Closed from error
         found += descriptors
@@ -165,6 +175,9 @@ class _Zygote:
         self.fork(pool, request, descriptors)
 
     def fork(self, pool: int, request: Spawn, descriptors: list[int]) -> None:
+        if request.authentication is not None:
+            # Before the fork, so that it is done once.
+            importlib.import_module("multiprocessing.process")
         this = os.getpid()
         pid = os.fork()
         if pid == 0:
