@@ -311,3 +311,13 @@ def test_an_exception_does_not_keep_frames() -> None:
     gc.collect()
     assert os.path.basename(__file__) in str(found.__cause__)
     assert sys.exception() is None
+
+
+class OfTwoBuiltIns(MotetError, MemoryError):
+    pass
+
+
+def test_an_exception_of_two_built_in_classes() -> None:
+    error = load_exception(dump_exception(OfTwoBuiltIns("both")))
+    assert type(error) is OfTwoBuiltIns
+    assert error.args == ("both",)

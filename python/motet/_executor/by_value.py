@@ -251,7 +251,10 @@ def _reduce_exception(error: BaseException) -> Any:
 
 def rebuild_exception(cls: type[BaseException], arguments: tuple[Any, ...]) -> BaseException:
     """An exception as its class's built-in base makes it."""
-    base: Any = next(c for c in cls.__mro__ if not c.__flags__ & _HEAP_TYPE)
+    base: Any = cls
+    # Of several built-in bases, the one whose memory layout the class has: no other may make it.
+    while base.__flags__ & _HEAP_TYPE:
+        base = base.__base__
     error: BaseException = base.__new__(cls, *arguments)
     base.__init__(error, *arguments)
     return error

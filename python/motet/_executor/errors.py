@@ -1,19 +1,19 @@
 """What goes wrong between a program and its workers, as exceptions.
 
-`WorkerDied` is made when it is first asked for: its base class's home loads `multiprocessing`, which a
-program that loses no worker never needs.
+Two are made when they are first asked for: the homes of their base classes load `logging` and
+`multiprocessing`, which workers, and programs that lose none, never need.
 """
 
 import sys
 
 # The core of pickle, which is quick to import.
 from _pickle import PicklingError
-from concurrent.futures import BrokenExecutor
 
 # As typing's, which takes long to import. Type checkers know the name.
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from concurrent.futures import BrokenExecutor
     from concurrent.futures.process import BrokenProcessPool
 
 __all__ = [
@@ -44,10 +44,6 @@ class NotShippable(MotetError, PicklingError):
 
 class CallTimeout(MotetError, TimeoutError):
     """A call did not end in its time."""
-
-
-class InitializerFailed(MotetError, BrokenExecutor):
-    """A worker could not begin, since its initializer raised: its exception is the `__cause__`."""
 
 
 class ArenaFull(MotetError, MemoryError):
@@ -100,6 +96,9 @@ def fresh(error: BaseException) -> BaseException:
 
 if TYPE_CHECKING:
 
+    class InitializerFailed(MotetError, BrokenExecutor):
+        """A worker could not begin, since its initializer raised: its exception is the `__cause__`."""
+
     class WorkerDied(MotetError, BrokenProcessPool):
         """The worker that ran a call died: killed, out of memory, or crashed in compiled code.
 
@@ -114,18 +113,19 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> object:
-        if name != "WorkerDied":
+        if name == "WorkerDied":
+            from concurrent.futures.process import BrokenProcessPool as base
+
+            doc = "The worker that ran a call died: killed, out of memory, or crashed in compiled code."
+            members = {"call": "", "exit_code": 0, "largest_memory": 0}
+        elif name == "InitializerFailed":
+            from concurrent.futures import BrokenExecutor as base
+
+            doc = "A worker could not begin, since its initializer raised: its exception is the `__cause__`."
+            members = {}
+        else:
             problem = f"module {__name__!r} has no attribute {name!r}"
             raise AttributeError(problem, name=name, obj=sys.modules[__name__])
-        from concurrent.futures.process import BrokenProcessPool
-
-        description = {
-            "__module__": __name__,
-            "__doc__": "The worker that ran a call died: killed, out of memory, or crashed in compiled code.",
-            "call": "",
-            "exit_code": 0,
-            "largest_memory": 0,
-        }
-        made = type("WorkerDied", (MotetError, BrokenProcessPool), description)
+        made = type(name, (MotetError, base), {"__module__": __name__, "__doc__": doc, **members})
         # Threads that ask at once get one class.
         return globals().setdefault(name, made)

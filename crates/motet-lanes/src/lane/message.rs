@@ -82,6 +82,8 @@ pub mod reply_kind {
     pub const RETIRED: u32 = 5;
     /// The message is a log record.
     pub const LOGGED: u32 = 6;
+    /// The worker's arena is full: it waits for what the parent gives back.
+    pub const STARVED: u32 = 7;
 }
 
 /// What a worker answers.

@@ -19,6 +19,8 @@ use std::time::Duration;
 /// How often a dispatcher without work lets others run before it sleeps. A worker that has a processor answers a short call
 /// within that.
 const YIELDS: usize = 12;
+/// How often is looked for something to give back to a worker that waits for it.
+const STARVED_NANOS: u64 = 1_000_000;
 
 /// Replies that have been collected and not delivered, with what they say in one piece of memory.
 #[derive(Default)]
@@ -110,7 +112,10 @@ impl Pool {
                 if yields == YIELDS && !lie_down(&state) {
                     continue;
                 }
-                let due = [until, next_due].into_iter().flatten().min();
+                // What the program lets go of rings no bell.
+                let starved = state.lanes.values().any(|lane| lane.starved);
+                let look = starved.then_some(now + STARVED_NANOS);
+                let due = [until, next_due, look].into_iter().flatten().min();
                 due.map(|due| Duration::from_nanos(due.saturating_sub(now)))
             };
             if yields < YIELDS {
@@ -201,7 +206,7 @@ fn collect(state: &mut State, batch: &mut Batch) {
     let mut ended = Vec::new();
     for (&number, lane) in lanes.iter_mut() {
         while lane.side.has_replies() {
-            let Lane { side, peer, .. } = lane;
+            let Lane { side, peer, starved, .. } = lane;
             let answered = side.collect(|answered, reply| {
                 match reply.kind {
                     reply_kind::RELEASED => {
@@ -209,9 +214,11 @@ fn collect(state: &mut State, batch: &mut Batch) {
                             reply.message.inline().unwrap_or_default().as_chunks::<{ Location::SIZE }>().0;
                         places.iter().map(Location::from_bytes).for_each(|place| peer.returned(place));
                     }
+                    reply_kind::STARVED => *starved = true,
                     reply_kind::RETIRED => peer.let_go(reply.position as u32),
                     reply_kind::DONE => {}
                     kind => {
+                        *starved = false;
                         if answered.call.is_some() {
                             ended.push((
                                 reply.wall_nanos,

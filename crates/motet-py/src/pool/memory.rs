@@ -157,15 +157,18 @@ pub fn allocate(
     kind: Kind,
     mut may_return: impl FnMut() -> bool,
 ) -> PyResult<Piece> {
+    let mut last = false;
     loop {
         // Getting segments takes time.
         let error = match py.detach(|| arena.allocate(length, kind)) {
             Ok(piece) => return Ok(piece),
             Err(error) => error,
         };
-        if !matches!(error, AllocateError::Full) || !may_return() {
+        if last || !matches!(error, AllocateError::Full) {
             return Err(arena_error(py, &error));
         }
+        // What was still out may have returned since the attempt: then there is one more.
+        last = !may_return();
         py.detach(|| std::thread::sleep(PATIENCE));
         py.check_signals()?;
     }

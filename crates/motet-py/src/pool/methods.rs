@@ -71,6 +71,7 @@ impl Pool {
         let (py, this) = (slf.py(), slf.get());
         let buffers = match buffers {
             Some(outside) => {
+                this.lock().tidy();
                 memory::stage(py, memory::buffers_of(&outside)?, || this.lock().unfinished() != 0)?
             }
             None => Box::default(),

@@ -28,6 +28,8 @@ pub struct Lane {
     /// It gets no more calls: it is to end, or has.
     pub closing: bool,
     told_to_stop: bool,
+    /// Its worker waits for what is given back.
+    pub starved: bool,
     /// Calls that it was given.
     given: u64,
     /// The number of the call that was asked to stop last.
@@ -91,6 +93,7 @@ impl State {
             known: HashSet::new(),
             closing: false,
             told_to_stop: false,
+            starved: false,
             given: 0,
             stopped: None,
         };
@@ -152,6 +155,11 @@ impl State {
             0 => nanos.max(1),
             usual => (usual - usual / 8 + nanos / 8).max(1),
         };
+    }
+
+    /// Gives back to workers what has been let go of since.
+    pub fn tidy(&mut self) {
+        self.lanes.values_mut().for_each(Lane::tidy);
     }
 
     /// Calls that have neither ended nor failed.

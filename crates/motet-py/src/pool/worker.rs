@@ -334,8 +334,18 @@ impl Worker {
 
     /// After the arena was found full: whether the parent holds something that may come back.
     fn may_return(&self) -> bool {
-        let mut ends = self.lock();
-        self.take_returns(&mut ends);
-        !ends.peer.holds_nothing()
+        let holds_something = {
+            let mut ends = self.lock();
+            self.take_returns(&mut ends);
+            !ends.peer.holds_nothing()
+        };
+        if holds_something {
+            // Without room for this the parent is awake.
+            self.push(|reply| {
+                reply.kind = reply_kind::STARVED;
+                reply.message.set_inline(&[]);
+            });
+        }
+        holds_something
     }
 }
