@@ -114,7 +114,7 @@ class ProcessWorkers:
     def close(self) -> None:
         """No more calls come: the workers end when all is done."""
         self._closing = True
-        self.pool.ring()
+        self.pool.close()
 
     def join(self) -> None:
         """Wait until all is done and the workers have ended; after `close`."""

@@ -105,7 +105,8 @@ impl Pool {
                 let now = monotonic_nanos();
                 let (overdue, next_due) = state.overdue(now);
                 events.overdue = overdue;
-                events.late = until.is_some_and(|until| until <= now) || self.take_ring();
+                events.late =
+                    until.is_some_and(|until| until <= now) || self.take_ring() || self.take_end(&state);
                 if !events.is_empty() {
                     return Ok(events);
                 }

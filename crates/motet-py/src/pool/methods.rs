@@ -24,6 +24,8 @@ pub struct Pool {
     held: Mutex<HashMap<u64, Call>>,
     watch: Watch,
     rung: AtomicBool,
+    /// `run` is to return when no call is left.
+    closing: AtomicBool,
     next_call: AtomicU64,
     policy: Py<PyAny>,
     loads: Py<PyAny>,
@@ -41,6 +43,7 @@ impl Pool {
             held: Mutex::default(),
             watch,
             rung: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
             next_call: AtomicU64::new(1),
             policy,
             loads,
@@ -97,6 +100,9 @@ impl Pool {
     fn _withdraw(&self, number: u64) -> bool {
         // What is dropped here may run code: not under the lock.
         let call = self.lock().withdraw(number);
+        if call.is_some() && self.closing.load(Ordering::SeqCst) {
+            self.ring();
+        }
         call.is_some()
     }
 
@@ -209,7 +215,7 @@ impl Pool {
     }
 
     /// Delivers replies until something else happens: descriptors that are readable, calls (lane, number) that have run longer
-    /// than they may; both are empty when the time (seconds) is up or somebody rang.
+    /// than they may; both are empty when the time (seconds) is up, somebody rang, or the last call has ended after `close`.
     #[allow(clippy::type_complexity, reason = "a tuple for Python")]
     #[pyo3(signature = (timeout=None))]
     fn run(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<(Vec<RawFd>, Vec<(u32, u64)>)> {
@@ -217,6 +223,12 @@ impl Pool {
         let timeout = timeout.map_err(|error| PyValueError::new_err(error.to_string()))?;
         let events = self.dispatch(py, timeout)?;
         Ok((events.ready, events.overdue))
+    }
+
+    /// No call follows: `run` returns when the last has ended.
+    fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+        self.ring();
     }
 
     /// Makes `run` return.
@@ -237,8 +249,7 @@ impl Pool {
 
     /// Calls that have not ended.
     fn unfinished(&self) -> usize {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).len();
-        held + self.lock().unfinished()
+        self.held() + self.lock().unfinished()
     }
 
     /// Counts of calls, and nanoseconds that workers were busy.
@@ -270,6 +281,18 @@ impl Pool {
 
     pub fn take_ring(&self) -> bool {
         self.rung.swap(false, Ordering::SeqCst)
+    }
+
+    fn held(&self) -> usize {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Whether the last call has ended that there will be; true once.
+    pub fn take_end(&self, state: &State) -> bool {
+        self.closing.load(Ordering::SeqCst)
+            && state.unfinished() == 0
+            && self.held() == 0
+            && self.closing.swap(false, Ordering::SeqCst)
     }
 
     pub fn policy<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
