@@ -20,7 +20,7 @@ from .worker import Setup
 from .worker_process import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
 P = ParamSpec("P")
@@ -126,6 +126,24 @@ class Executor(concurrent.futures.Executor):
         """
         return self._submit(self._options, fn, args, kwargs)
 
+    def map(
+        self,
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        **more: Any,
+    ) -> Iterator[T]:
+        """As `concurrent.futures.Executor.map`. `chunksize` changes nothing: calls are sent in batches anyway.
+
+        Raises:
+            ValueError: `chunksize` is less than 1.
+        """
+        if chunksize < 1:
+            raise ValueError("chunksize must be >= 1.")
+        return super().map(fn, *iterables, timeout=timeout, chunksize=chunksize, **more)
+
     def options(
         self, *, timeout: float | None = None, retries: int | None = None, name: str | None = None
     ) -> WithOptions:
@@ -173,8 +191,7 @@ class Executor(concurrent.futures.Executor):
             return
         if cancel_futures or kill:
             for future in self._workers.withdraw_all():
-                future.cancel()
-                future.set_running_or_notify_cancel()
+                future._end_cancelled()
         if kill:
             self._workers.kill_all()
         self._workers.close()

@@ -336,6 +336,8 @@ class ProcessWorkers:
             self._lose(worker, ended, *left)
         if self.broken is None:
             self.broken = worker.failure
+        if self.broken is None and self.settings.strict and ended.status and not worker.told_to_end:
+            self.broken = _worker_died("no call", worker, ended, False)
         if self.broken is not None:
             self._break()
         elif not worker.told_to_end:
@@ -358,7 +360,7 @@ class ProcessWorkers:
             if self.broken is None and call.may_try_again() and call.deaths < POISON_LIMIT:
                 self.pool.queue_again(number)
                 return
-        error = _worker_died(call, worker, ended, stopping is not None)
+        error = _worker_died(str(call or "a call"), worker, ended, stopping is not None)
         if self.settings.strict:
             self.broken = error
         self.pool.finish_failed(number, error)
@@ -437,9 +439,8 @@ def _resident_memory(pid: int) -> int:
 
 
 def _worker_died(
-    call: Call | None, worker: Worker, ended: zygotes.Ended, too_large: bool
+    what: str, worker: Worker, ended: zygotes.Ended, too_large: bool
 ) -> errors.WorkerDied:
-    what = str(call) if call is not None else "a call"
     if too_large:
         how = "was killed because it used more memory than its limit"
     elif ended.status < 0:

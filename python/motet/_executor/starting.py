@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 
 
 class Descriptors:
-    """Duplicates of descriptors that each new worker is sent; closed with this object."""
+    """Duplicates of descriptors that each new worker is sent; closed with this object.
 
-    def __init__(self) -> None:
+    Locks travel by a name that is gone with them: `arguments` keeps them alive for workers to come.
+    """
+
+    def __init__(self, arguments: tuple[Any, ...]) -> None:
+        self.arguments = arguments
         self.numbers: list[int] = []
         weakref.finalize(self, _close, self.numbers).atexit = False
 
@@ -53,7 +57,7 @@ def dump(initializer: Callable[..., object], arguments: tuple[Any, ...]) -> tupl
     """An initializer as bytes, with the descriptors that its worker must be sent."""
     from .by_value import dumps
 
-    descriptors = Descriptors()
+    descriptors = Descriptors(arguments)
     context: Any = sys.modules.get("multiprocessing.context")
     if context is None:
         return dumps((initializer, arguments)), descriptors

@@ -94,8 +94,6 @@ def main(request: Spawn, descriptors: list[int], zygote: int) -> int:
             raise CallStopped
 
     signal.signal(STOP_SIGNAL, stop)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         if setup.initializer is not None:
             initializer, initargs = starting.load(setup.initializer, inherited)

@@ -36,6 +36,8 @@ THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
 )
 
+# These end a worker, but not the zygote.
+FOR_WORKERS = (signal.SIGTERM, signal.SIGHUP)
 # What the kernel passes on with one message.
 MOST_DESCRIPTORS = 253
 
@@ -179,16 +181,22 @@ class _Zygote:
             # Before the fork, so that it is done once.
             importlib.import_module("multiprocessing.process")
         this = os.getpid()
+        # What its parent sends to a worker that has just been born waits until it means what it should.
+        signal.pthread_sigmask(signal.SIG_BLOCK, FOR_WORKERS)
         pid = os.fork()
         if pid == 0:
             status = 1
             try:
+                for number in FOR_WORKERS:
+                    signal.signal(number, signal.SIG_DFL)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_WORKERS)
                 self.leave()
                 from motet._executor import worker
 
                 status = worker.main(request, descriptors, this)
             finally:
                 os._exit(status)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_WORKERS)
         for descriptor in descriptors:
             os.close(descriptor)
         # Until it is waited for, nobody else can have its number.
@@ -225,7 +233,7 @@ class _Zygote:
 def main(descriptor: int, parent: int, preload: list[str]) -> None:
     """Be a zygote. `descriptor` is its main socket, `parent` the number of the process that started it."""
     # Nothing here is for a terminal's keys or for those who end a service: the parent's end is what counts.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, *FOR_WORKERS):
         signal.signal(number, signal.SIG_IGN)
     channel = socket.socket(fileno=descriptor)
     watched = os.pidfd_open(parent)
