@@ -61,7 +61,7 @@ def main() -> int:
         return 2
     reports: list[Report] = []
     for suite in [SUITES[arguments.suite]] if arguments.suite else SUITES.values():
-        if suite.native_tasks and arguments.loop != "motet":
+        if suite.needs_motet() and arguments.loop != "motet":
             continue
         reason = suite.unavailable()
         if reason is not None:

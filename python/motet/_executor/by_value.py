@@ -73,10 +73,13 @@ def _prepare() -> None:
             if module is not None and name not in cloudpickle.list_registry_pickle_by_value():
                 cloudpickle.register_pickle_by_value(module)
         _named = len(names)
-    if len(registered) != _registered:
+    reduction: Any = sys.modules.get("multiprocessing.reduction")
+    multiprocessing_knows = {} if reduction is None else reduction.ForkingPickler._extra_reducers
+    if len(registered) + len(multiprocessing_knows) != _registered:
         # One dictionary instead of cloudpickle's chain of them, which is asked about every object.
-        count = len(registered)
-        reductions = {**registered, **cloudpickle.Pickler._dispatch_table}
+        count = len(registered) + len(multiprocessing_knows)
+        # multiprocessing's first: of connections and sockets it alone knows how they travel.
+        reductions = {**multiprocessing_knows, **registered, **cloudpickle.Pickler._dispatch_table}
         reductions[MethodType] = _reduce_method
         reductions[_CacheWrapper] = _reduce_cache
         reductions[NewType] = _reduce_new_type

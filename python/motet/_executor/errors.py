@@ -86,6 +86,14 @@ class RemoteError(MotetError):
         return f"{said} (the exception itself stayed in the worker: {self.reason})" if self.reason else said
 
 
+def fresh(error: BaseException) -> BaseException:
+    """The same exception once more, for another to raise: each that raises it adds to its traceback."""
+    made = type(error)(*error.args)
+    made.__dict__.update(error.__dict__)
+    made.__cause__ = error.__cause__
+    return made
+
+
 if TYPE_CHECKING:
 
     class InitializerFailed(MotetError, BrokenExecutor):

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from motet import _motet
 
-from . import errors, machine
+from . import errors, machine, starting
 from .calls import Call, Options
 from .futures import CallFuture
 from .processes import ProcessWorkers, Settings
 from .worker import Setup
+from .worker_process import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
 P = ParamSpec("P")
@@ -94,16 +95,20 @@ class Executor(concurrent.futures.Executor):
         self._process = os.getpid()
         if on in ("threads", "interpreters"):
             raise NotImplementedError(f"on={on!r} is not there yet")
+        begun, inherited = None, None
+        if initializer is not None:
+            begun, inherited = starting.dump(initializer, initargs)
         self._workers = ProcessWorkers(
             Settings(
                 count,
-                _setup(initializer, initargs, count, threads_per_worker),
+                _setup(begun, count, threads_per_worker),
                 tuple(preload),
                 thread_name_prefix or "motet",
                 strict,
                 _checked_count("memory_limit", memory_limit),
                 _checked_count("max_tasks_per_child", max_tasks_per_child),
                 tag_output,
+                inherited,
             )
         )
         self._finalizer = weakref.finalize(self, self._workers.close)
@@ -120,6 +125,24 @@ class Executor(concurrent.futures.Executor):
             BrokenExecutor: the pool is broken.
         """
         return self._submit(self._options, fn, args, kwargs)
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        **more: Any,
+    ) -> Iterator[T]:
+        """As `concurrent.futures.Executor.map`. `chunksize` changes nothing: calls are sent in batches anyway.
+
+        Raises:
+            ValueError: `chunksize` is less than 1.
+        """
+        if chunksize < 1:
+            raise ValueError("chunksize must be >= 1.")
+        return super().map(fn, *iterables, timeout=timeout, chunksize=chunksize, **more)
 
     def options(
         self, *, timeout: float | None = None, retries: int | None = None, name: str | None = None
@@ -146,7 +169,7 @@ class Executor(concurrent.futures.Executor):
             raise RuntimeError(f"this executor belongs to process {self._process}; make one in this, {here}")
         workers = self._workers
         if workers.broken is not None:
-            raise workers.broken
+            raise errors.fresh(workers.broken)
         call = None if options.is_plain() else Call(options, fn)
         try:
             return workers.submit(fn, args, kwargs, call)
@@ -168,8 +191,7 @@ class Executor(concurrent.futures.Executor):
             return
         if cancel_futures or kill:
             for future in self._workers.withdraw_all():
-                future.cancel()
-                future.set_running_or_notify_cancel()
+                future._end_cancelled()
         if kill:
             self._workers.kill_all()
         self._workers.close()
@@ -197,9 +219,29 @@ class Executor(concurrent.futures.Executor):
         return self._workers.broken or False
 
     @property
-    def _processes(self) -> dict[int, Any]:
-        """As in `ProcessPoolExecutor`: by process number."""
-        return {worker.pid: worker for worker in list(self._workers.workers.values()) if worker.pid}
+    def _processes(self) -> dict[int, Worker]:
+        """As in `ProcessPoolExecutor`: by process number. Waits for those that were asked for."""
+        return self._workers.born()
+
+    @property
+    def _executor_manager_thread(self) -> threading.Thread | None:
+        """As in `ProcessPoolExecutor`; None before the first call and after all is over."""
+        return self._workers.thread
+
+    def terminate_workers(self) -> None:
+        """As `ProcessPoolExecutor.terminate_workers` of Python 3.14: no more calls, and SIGTERM for all workers."""
+        self._shut_down_by_force(Worker.terminate.__name__)
+
+    def kill_workers(self) -> None:
+        """As `ProcessPoolExecutor.kill_workers` of Python 3.14: no more calls, and SIGKILL for all workers."""
+        self._shut_down_by_force(Worker.kill.__name__)
+
+    def _shut_down_by_force(self, how: str) -> None:
+        workers = list(self._processes.values())
+        self._workers.end_by_force()
+        self.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            getattr(worker, how)()
 
 
 class WithOptions:
@@ -223,17 +265,7 @@ def _checked_count(name: str, value: int | None) -> int | None:
     return value
 
 
-def _setup(
-    initializer: Callable[..., object] | None,
-    initargs: tuple[Any, ...],
-    count: int,
-    threads: int | None,
-) -> bytes:
-    dumped = None
-    if initializer is not None:
-        from .by_value import dumps
-
-        dumped = dumps((initializer, initargs), to_worker=True)
+def _setup(initializer: bytes | None, count: int, threads: int | None) -> bytes:
     if threads is None:
         threads = max(1, machine.usable_cpus() // count)
     level = None
@@ -242,7 +274,7 @@ def _setup(
 
         level = logging.getLogger().getEffectiveLevel()
     limit = int(_motet._arena_statistics()["limit"])
-    return pickle.dumps(Setup(dumped, threads or None, level, limit))
+    return pickle.dumps(Setup(initializer, threads or None, level, limit))
 
 
 def _end() -> None:

@@ -23,6 +23,9 @@ _modules = sys.modules
 # length, its text.
 _MAIN = b"\x8c\x08__main__"
 _other_markers: tuple[bytes, ...] = ()
+# A connection's plain pickle has a descriptor's number, which means something else in a worker. `by_value` asks
+# multiprocessing how it travels.
+_MISLEADING = "multiprocessing.connection"
 
 
 def travels_by_value(name: str) -> bool:
@@ -60,9 +63,14 @@ def names_by_value() -> frozenset[str]:
 
 
 def _add(name: str) -> None:
-    global _other_markers
     _by_value.add(name)
-    _other_markers = tuple(map(_marker, sorted(_by_value - {"__main__"})))
+    _make_markers()
+
+
+def _make_markers() -> None:
+    global _other_markers
+    names = (_by_value - {"__main__"}) | ({_MISLEADING} if _MISLEADING in _seen else set())
+    _other_markers = tuple(map(_marker, sorted(names)))
 
 
 def _marker(name: str) -> bytes:
@@ -82,6 +90,8 @@ def _look() -> None:
                 _add(name)
             # Last: another thread takes a module that was seen for judged.
             _seen[name] = spec
+            if name == _MISLEADING:
+                _make_markers()
         elif _seen[name] is not spec and name not in _by_value:
             _add(name)
     _latest = next(reversed(modules))

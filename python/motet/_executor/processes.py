@@ -11,7 +11,6 @@ import contextlib
 import itertools
 import math
 import os
-import select
 import signal
 import sys
 import threading
@@ -28,6 +27,7 @@ from .output import Output
 from .shipping import dump_call, load_result
 from .travelling_errors import load_exception
 from .worker import STOP_SIGNAL
+from .worker_process import Stopping, Worker
 
 if TYPE_CHECKING:
     import socket
@@ -35,9 +35,12 @@ if TYPE_CHECKING:
 
     from .calls import Call
     from .futures import CallFuture
+    from .starting import Descriptors
 
 # Seconds that a call has to end after it was asked to.
 GRACE = 1.0
+# Seconds that the birth of a worker may take, at the most, for those who wait for it.
+PATIENCE = 30.0
 # A call that has taken so many workers with it is not tried again.
 POISON_LIMIT = 3
 # Seconds between two looks at how much memory workers use.
@@ -50,7 +53,10 @@ _busy: set[ProcessWorkers] = set()
 
 
 class Settings(NamedTuple):
-    """How worker processes are to be. `setup` is a pickled `worker.Setup`; `memory_limit` is in bytes."""
+    """How worker processes are to be.
+
+    `setup` is a pickled `worker.Setup`, `inherited` what its initializer needs; `memory_limit` is in bytes.
+    """
 
     workers: int
     setup: bytes
@@ -60,29 +66,7 @@ class Settings(NamedTuple):
     memory_limit: int | None = None
     calls_per_worker: int | None = None
     tag_output: bool = False
-
-
-class Worker:
-    """A worker process as its parent sees it."""
-
-    def __init__(self, lane: int, name: str) -> None:
-        self.lane = lane
-        self.name = name
-        # Both are known once it is born.
-        self.pid = 0
-        self.process = -1
-        self.told_to_end = False
-        self.stopping: Stopping | None = None
-        # Its zygote is gone, which takes it along.
-        self.orphaned = False
-
-
-class Stopping(NamedTuple):
-    """A call that was asked to stop: why, and until when it has time to."""
-
-    number: int
-    reason: str
-    until: float
+    inherited: Descriptors | None = None
 
 
 class ProcessWorkers:
@@ -99,7 +83,7 @@ class ProcessWorkers:
         self._functions = FunctionTable()
         self._lock = threading.Lock()
         self._names = itertools.count(1)
-        # Held while a process is signalled, so that its descriptor is not closed and used for another meanwhile.
+        # Held while a worker's `stopping` is looked at and changed; signal handlers may cancel.
         self._signalling = threading.RLock()
         self._closing = False
         # All is to end, and at this time by force.
@@ -143,6 +127,9 @@ class ProcessWorkers:
                 # With fewer workers than wanted it takes longer.
                 if not self.workers and future.cancel():
                     raise
+        if self._closing:
+            # The last call is another one now.
+            pool.close()
         if self.broken is not None:
             # It broke meanwhile, and nobody would come across this call.
             self._break()
@@ -178,6 +165,19 @@ class ProcessWorkers:
             if number is not None:
                 self._stop_call(worker, number, "cancel")
         self.pool.ring()
+
+    def end_by_force(self) -> None:
+        """Take no more calls, and try none again."""
+        if self.broken is None:
+            self.broken = errors.WorkerDied("the workers of this pool were ended by force")
+
+    def born(self) -> dict[int, Worker]:
+        """The workers by process number; waits for those that were asked for."""
+        workers = list(self.workers.values())
+        if threading.current_thread() is not self.thread:
+            for worker in workers:
+                worker.wait_born(PATIENCE)
+        return {worker.pid: worker for worker in workers if worker.pid}
 
     def unfinished(self) -> int:
         """Calls that have not ended."""
@@ -225,6 +225,8 @@ class ProcessWorkers:
         self.workers[lane] = worker
         try:
             descriptors = [memory, self.pool.bell(), control, output_end, problems_end]
+            if self.settings.inherited is not None:
+                descriptors += self.settings.inherited.numbers
             zygotes.send(self._channel, request, descriptors)
         except BaseException:
             del self.workers[lane]
@@ -260,7 +262,7 @@ class ProcessWorkers:
             if not self.pool.ask_to_stop(worker.lane, number):
                 return False
             worker.stopping = Stopping(number, reason, time.monotonic() + GRACE)
-            _signal(worker, STOP_SIGNAL)
+        worker.signal(STOP_SIGNAL)
         self.pool.ring()
         return True
 
@@ -331,7 +333,11 @@ class ProcessWorkers:
             stopping = worker.stopping
             if stopping is None:
                 continue
-            if self.pool.call_of(worker.lane) != stopping.number:
+            if worker.failure is not None:
+                if stopping.until <= now:
+                    worker.stopping = stopping._replace(until=math.inf)
+                    worker.signal(signal.SIGKILL)
+            elif self.pool.call_of(worker.lane) != stopping.number:
                 # What it has answered is told with the reason still known.
                 self.pool.run(0)
                 with self._signalling:
@@ -343,15 +349,13 @@ class ProcessWorkers:
     def _end_the_greedy(self, limit: int) -> None:
         for worker in list(self.workers.values()):
             number = self.pool.call_of(worker.lane)
-            if number is not None and _resident_memory(worker.pid) > limit:
+            if number is not None and worker.pid and _resident_memory(worker.pid) > limit:
                 self._kill_worker(worker, number, "memory")
 
     def _end_all(self) -> None:
         """Nothing begins any more; what has not ended in time is ended."""
         for future in self.withdraw_all():
-            with contextlib.suppress(InvalidStateError):
-                future.cancel()
-                future.set_running_or_notify_cancel()
+            future._end_cancelled()
         for worker in list(self.workers.values()):
             number = self.pool.call_of(worker.lane)
             if number is not None:
@@ -359,9 +363,8 @@ class ProcessWorkers:
         if self._kill_at <= time.monotonic():
             self._kill_at = math.inf
             for worker in list(self.workers.values()):
-                number = self.pool.call_of(worker.lane)
-                if number is None:
-                    _signal(worker, signal.SIGKILL)
+                if self.pool.call_of(worker.lane) is None:
+                    worker.signal(signal.SIGKILL)
 
     def _kill_worker(self, worker: Worker, number: int, reason: str) -> None:
         """Kill a worker that is at this call, and at no other then."""
@@ -372,7 +375,7 @@ class ProcessWorkers:
                 reason = worker.stopping.reason
             # Once is enough: what follows is its end.
             worker.stopping = Stopping(number, reason, math.inf)
-            _signal(worker, signal.SIGKILL)
+        worker.signal(signal.SIGKILL)
 
     def _hear(self, descriptor: int) -> None:
         """Take a message of the zygote's, if this descriptor still is its channel's."""
@@ -390,17 +393,16 @@ class ProcessWorkers:
         if isinstance(message, zygotes.Ended):
             self._settle(worker, message)
             return
-        with self._signalling:
-            worker.pid, worker.process = message.pid, descriptors[0]
-            if worker.stopping is not None:
-                _signal(worker, STOP_SIGNAL)
+        worker.begin(message.pid, descriptors[0])
+        if worker.stopping is not None:
+            # It has been asked before its number was known.
+            worker.signal(STOP_SIGNAL)
 
     def _bury_orphans(self) -> None:
         for worker in list(self.workers.values()):
             if worker.orphaned:
                 # It dies with the zygote, but somewhat later: until then its lane is not the parent's alone.
-                _signal(worker, signal.SIGKILL)
-                _wait_for_end(worker)
+                worker.kill_and_wait()
                 self._settle(worker, zygotes.Ended(worker.lane, -signal.SIGKILL, 0))
 
     def _settle(self, worker: Worker, ended: zygotes.Ended) -> None:
@@ -409,15 +411,16 @@ class ProcessWorkers:
         self.pool.run(0)
         with self._lock:
             del self.workers[worker.lane]
-        with self._signalling:
-            if worker.process >= 0:
-                os.close(worker.process)
-            worker.process = -1
+        worker.end(ended.status)
         has_answered = self.pool.has_answered(worker.lane)
         left = self.pool.remove_lane(worker.lane)
         if left is not None:
             self._lose(worker, ended, *left)
         self._stillborn = 0 if has_answered or left is not None else self._stillborn + 1
+        if self.broken is None:
+            self.broken = worker.failure
+        if self.broken is None and self.settings.strict and ended.status and not worker.told_to_end:
+            self.broken = _worker_died("no call", worker, ended, False)
         if self._stillborn >= STILLBORN_LIMIT and self.broken is None and self.pool.unfinished():
             self.broken = _ends_as_it_begins(worker, ended)
         if self.broken is not None:
@@ -444,11 +447,11 @@ class ProcessWorkers:
             return
         if call is not None:
             call.deaths += 1
-            if call.may_try_again() and call.deaths < POISON_LIMIT:
+            if self.broken is None and call.may_try_again() and call.deaths < POISON_LIMIT:
                 self.pool.queue_again(number)
                 return
         too_large = stopping is not None and stopping.number == number
-        error = _worker_died(call, worker, ended, too_large)
+        error = _worker_died(str(call or "a call"), worker, ended, too_large)
         if self.settings.strict:
             self.broken = error
         self.pool.finish_failed(number, error)
@@ -466,7 +469,7 @@ class ProcessWorkers:
         assert self.broken is not None
         for future in self.pool.withdraw_all():
             with contextlib.suppress(InvalidStateError):
-                future.set_exception(self.broken)
+                future.set_exception(errors.fresh(self.broken))
 
     def _read_output(self, descriptor: int) -> None:
         output = self._outputs[descriptor]
@@ -491,10 +494,7 @@ class ProcessWorkers:
             left = self.pool.remove_lane(worker.lane)
             if left is not None:
                 self.pool.finish_failed(left[0], self.broken)
-            with self._signalling:
-                if worker.process >= 0:
-                    os.close(worker.process)
-                worker.process = -1
+            worker.end(-signal.SIGKILL)
         if self.broken is not None:
             self._break()
 
@@ -530,23 +530,12 @@ class ProcessWorkers:
 
     def initializer_failed(self, lane: int, data: bytes) -> None:
         """A worker could not begin."""
-        if self.broken is None:
-            broken = errors.InitializerFailed("the initializer of a worker raised, so no call can run")
-            broken.__cause__ = load_exception(data)
-            self.broken = broken
-        self._break()
-
-
-def _signal(worker: Worker, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, OSError):
-        signal.pidfd_send_signal(worker.process, number)
-
-
-def _wait_for_end(worker: Worker) -> None:
-    if worker.process >= 0:
-        end = select.poll()
-        end.register(worker.process, select.POLLIN)
-        end.poll()
+        failure = errors.InitializerFailed("the initializer of a worker raised, so no call can run")
+        failure.__cause__ = load_exception(data)
+        # The pool is broken when the worker has ended: what the initializer has put into queues is there then.
+        worker = self.workers[lane]
+        worker.failure = failure
+        worker.stopping = Stopping(-1, "initializer", time.monotonic() + GRACE)
 
 
 def _resident_memory(pid: int) -> int:
@@ -558,9 +547,8 @@ def _resident_memory(pid: int) -> int:
 
 
 def _worker_died(
-    call: Call | None, worker: Worker, ended: zygotes.Ended, too_large: bool
+    what: str, worker: Worker, ended: zygotes.Ended, too_large: bool
 ) -> errors.WorkerDied:
-    what = str(call) if call is not None else "a call"
     how = "was killed because it used more memory than its limit" if too_large else _how_it_ended(ended)
     memory = f", having used {ended.largest_memory / 2**20:.0f} MiB at most" if ended.largest_memory else ""
     error = errors.WorkerDied(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from motet import _motet
 
+from . import starting
 from .shipping import dump_result, load_call, load_function
 from .travelling_errors import dump_exception
 from .zygote import THREAD_VARIABLES
@@ -70,7 +71,7 @@ class _Policy:
 
 def main(request: Spawn, descriptors: list[int], zygote: int) -> int:
     """Be a worker; returns the process's exit status."""
-    lane, bell, control, output, errors = descriptors
+    lane, bell, control, output, errors, *inherited = descriptors
     _motet._become_worker(zygote)
     os.setpgid(0, 0)
     os.dup2(output, 1)
@@ -93,14 +94,14 @@ def main(request: Spawn, descriptors: list[int], zygote: int) -> int:
             raise CallStopped
 
     signal.signal(STOP_SIGNAL, stop)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         if setup.initializer is not None:
-            initializer, initargs = pickle.loads(setup.initializer)
+            initializer, initargs = starting.load(setup.initializer, inherited)
             initializer(*initargs)
     except BaseException as error:
         worker.fail(dump_exception(error))
+        _log_failure()
+        _leave()
         return 1
     worker.run()
     _leave()
@@ -116,6 +117,10 @@ def _settle(request: Spawn) -> None:
             os.chdir(request.folder)
     os.environ.clear()
     os.environ.update(request.environment)
+    if request.authentication is not None:
+        from multiprocessing.process import current_process
+
+        current_process().authkey = request.authentication
     # Whole lines, as they are written.
     sys.stdout = _lines(1)
     sys.stderr = _lines(2)
@@ -141,6 +146,14 @@ def _limit_threads(count: int) -> None:
         import threadpoolctl  # type: ignore[import-untyped]
 
         threadpoolctl.threadpool_limits(count)
+
+
+def _log_failure() -> None:
+    """As `concurrent.futures` does, for handlers that the initializer has installed."""
+    if "logging" in sys.modules:
+        import logging
+
+        logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=True)
 
 
 def _leave() -> None:

@@ -37,9 +37,18 @@ THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
 )
 
+# These end a worker, but not the zygote.
+FOR_WORKERS = (signal.SIGTERM, signal.SIGHUP)
+# What the kernel passes on with one message.
+MOST_DESCRIPTORS = 253
+
 
 class Spawn(NamedTuple):
-    """A request to fork. Descriptors that come with it: lane, bell, the lane's socket, output, errors."""
+    """A request to fork.
+
+    Descriptors that come with it: lane, bell, the lane's socket, output, errors, and the initializer's.
+    `authentication` is the key by which multiprocessing's managers know their own processes, if it is loaded.
+    """
 
     lane: int
     name: str
@@ -48,6 +57,7 @@ class Spawn(NamedTuple):
     folder: str | None
     environment: dict[str, str]
     setup: bytes
+    authentication: bytes | None
 
     @classmethod
     def of_this_process(cls, lane: int, name: str, setup: bytes) -> Spawn:
@@ -56,7 +66,9 @@ class Spawn(NamedTuple):
             folder = os.getcwd()
         except FileNotFoundError:
             folder = None
-        return cls(lane, name, list(sys.path), list(sys.argv), folder, dict(os.environ), setup)
+        process: Any = sys.modules.get("multiprocessing.process")
+        key = None if process is None else bytes(process.current_process().authkey)
+        return cls(lane, name, list(sys.path), list(sys.argv), folder, dict(os.environ), setup, key)
 
 
 class Born(NamedTuple):
@@ -109,7 +121,7 @@ def receive(channel: socket.socket) -> tuple[Any, list[int]]:
     while len(data) < length:
         try:
             # Not beyond the message: what follows may have descriptors of its own.
-            part, descriptors, _, _ = socket.recv_fds(channel, length - len(data), 8)
+            part, descriptors, _, _ = socket.recv_fds(channel, length - len(data), MOST_DESCRIPTORS)
         except ConnectionResetError as error:
             raise Closed from error
         found += descriptors
@@ -172,10 +184,16 @@ class _Zygote:
         self.fork(pool, request, descriptors)
 
     def fork(self, pool: int, request: Spawn, descriptors: list[int]) -> None:
+        if request.authentication is not None:
+            # Before the fork, so that it is done once.
+            importlib.import_module("multiprocessing.process")
         this = os.getpid()
+        # What its parent sends to a worker that has just been born waits until it means what it should.
+        signal.pthread_sigmask(signal.SIG_BLOCK, FOR_WORKERS)
         try:
             pid = os.fork()
         except OSError as error:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_WORKERS)
             for descriptor in descriptors:
                 os.close(descriptor)
             with contextlib.suppress(Closed):
@@ -184,12 +202,16 @@ class _Zygote:
         if pid == 0:
             status = 1
             try:
+                for number in FOR_WORKERS:
+                    signal.signal(number, signal.SIG_DFL)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_WORKERS)
                 self.leave()
                 from motet._executor import worker
 
                 status = worker.main(request, descriptors, this)
             finally:
                 os._exit(status)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_WORKERS)
         for descriptor in descriptors:
             os.close(descriptor)
         # Until it is waited for, nobody else can have its number.
@@ -232,7 +254,7 @@ class _Zygote:
 def main(descriptor: int, parent: int, preload: list[str]) -> None:
     """Be a zygote. `descriptor` is its main socket, `parent` the number of the process that started it."""
     # Nothing here is for a terminal's keys or for those who end a service: the parent's end is what counts.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, *FOR_WORKERS):
         signal.signal(number, signal.SIG_IGN)
     channel = socket.socket(fileno=descriptor)
     watched = os.pidfd_open(parent)

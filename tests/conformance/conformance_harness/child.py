@@ -17,6 +17,7 @@ from typing import Any
 
 from .loops import CountingFactory, factory_of, install
 from .native_tasks import factory_with_native_tasks, put_classes_in_place
+from .process_pools import use_motet_for_suite
 from .recording import Recorder
 from .replacements import CPYTHON_REPLACEMENTS, replace_classes
 from .streams import use_native_streams
@@ -42,8 +43,10 @@ def main() -> None:
 
 
 def _run(suite: Suite, request: dict[str, Any], recorder: Recorder, factory: CountingFactory) -> None:
-    if suite.package == CPYTHON.package:
+    if suite.package.startswith("test."):
         _leave_out_resources()
+    if suite.process_pools:
+        use_motet_for_suite(factory.count)
     if suite.native_streams:
         use_native_streams()
     if suite.native_tasks:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from . import native_tasks, uvloop_source
+from . import native_tasks, process_pools, uvloop_source
 from .uvloop_source import Unavailable
 
 
@@ -24,6 +24,11 @@ class Suite:
     concerns_loop: Callable[[type[unittest.TestCase]], bool]
     native_tasks: bool = False
     native_streams: bool = False
+    process_pools: bool = False
+
+    def needs_motet(self) -> bool:
+        """Whether the suite says nothing about other loops."""
+        return self.native_tasks or self.native_streams or self.process_pools
 
     def unavailable(self) -> str | None:
         """Why the suite cannot run here, or None when it can."""
@@ -38,24 +43,24 @@ class Suite:
         return test_id.replace(f"{self.package}.", "", 1)
 
 
-def _cpython_folder() -> Path | None:
+def _cpython_folder(package: str) -> Path | None:
     try:
-        spec = importlib.util.find_spec("test.test_asyncio")
+        spec = importlib.util.find_spec(package)
     except ModuleNotFoundError:
         return None
     return Path(spec.origin).parent if spec and spec.origin else None
 
 
-def _cpython_modules() -> list[str]:
-    folder = _cpython_folder()
+def _cpython_modules(package: str = "test.test_asyncio") -> list[str]:
+    folder = _cpython_folder(package)
     return sorted(path.stem for path in folder.glob("test_*.py")) if folder else []
 
 
-def _prepare_cpython() -> list[str]:
-    if _cpython_folder() is None:
+def _prepare_cpython(package: str = "test.test_asyncio") -> list[str]:
+    if _cpython_folder(package) is None:
         version = ".".join(map(str, sys.version_info[:2]))
         raise Unavailable(
-            f"this Python has no test.test_asyncio (on Debian: apt install libpython{version}-testsuite)"
+            f"this Python has no {package} (on Debian: apt install libpython{version}-testsuite)"
         )
     return []
 
@@ -109,4 +114,14 @@ NATIVE_STREAMS = replace(
     list_modules=lambda: [module for module in _cpython_modules() if module == "test_streams"],
     native_streams=True,
 )
-SUITES = {suite.name: suite for suite in (CPYTHON, NATIVE_STREAMS, NATIVE_TASKS, UVLOOP)}
+_POOLS = "test.test_concurrent_futures"
+PROCESS_POOLS = Suite(
+    "process-pools",
+    "CPython's test.test_concurrent_futures on motet's processes",
+    _POOLS,
+    lambda: [name for name in _cpython_modules(_POOLS) if name in process_pools.MODULES],
+    lambda: _prepare_cpython(_POOLS),
+    process_pools.concerns_process_pools,
+    process_pools=True,
+)
+SUITES = {suite.name: suite for suite in (CPYTHON, NATIVE_STREAMS, NATIVE_TASKS, UVLOOP, PROCESS_POOLS)}

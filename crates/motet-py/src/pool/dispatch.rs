@@ -78,7 +78,6 @@ impl Pool {
         let mut batch = Batch::default();
         loop {
             let events = py.detach(|| self.wait(until, &mut batch))?;
-            let has_ended = !batch.is_empty();
             // What one call's callbacks raise does not keep the others from their ends.
             for reply in batch.replies.drain(..) {
                 told(py, self.deliver(py, reply, &batch.bytes));
@@ -89,8 +88,7 @@ impl Pool {
                 told(py, call.finish(py, Err(error.into_value(py).into_any())));
             }
             self.deliver_failed(py);
-            // Whoever closes the pool waits for the last call.
-            if !events.is_empty() || (has_ended && self.is_closing() && self.unfinished() == 0) {
+            if !events.is_empty() {
                 return Ok(events);
             }
         }
@@ -110,7 +108,8 @@ impl Pool {
                 let now = monotonic_nanos();
                 let (overdue, next_due) = state.overdue(now);
                 events.overdue = overdue;
-                events.late = until.is_some_and(|until| until <= now) || self.take_ring();
+                events.late =
+                    until.is_some_and(|until| until <= now) || self.take_ring() || self.take_end(&state);
                 if !events.is_empty() {
                     return Ok(events);
                 }

@@ -25,6 +25,7 @@ pub struct Pool {
     held: Mutex<HashMap<u64, Call>>,
     watch: Watch,
     rung: AtomicBool,
+    /// `run` is to return when no call is left.
     closing: AtomicBool,
     next_call: AtomicU64,
     policy: Py<PyAny>,
@@ -101,13 +102,8 @@ impl Pool {
     /// For the future: takes its call back, if no worker has begun it.
     fn _withdraw(&self, number: u64) -> bool {
         // What is dropped here may run code: not under the lock.
-        let (call, is_last) = {
-            let mut state = self.lock();
-            let call = state.withdraw(number);
-            (call, state.unfinished() == 0)
-        };
-        if is_last {
-            // Perhaps only this call was waited for.
+        let call = self.lock().withdraw(number);
+        if call.is_some() && self.closing.load(Ordering::SeqCst) {
             self.ring();
         }
         call.is_some()
@@ -231,7 +227,7 @@ impl Pool {
     }
 
     /// Delivers replies until something else happens: descriptors that are readable, calls (lane, number) that have run longer
-    /// than they may; both are empty when the time (seconds) is up or somebody rang.
+    /// than they may; both are empty when the time (seconds) is up, somebody rang, or the last call has ended after `close`.
     #[allow(clippy::type_complexity, reason = "a tuple for Python")]
     #[pyo3(signature = (timeout=None))]
     fn run(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<(Vec<RawFd>, Vec<(u32, u64)>)> {
@@ -241,7 +237,7 @@ impl Pool {
         Ok((events.ready, events.overdue))
     }
 
-    /// From now on `run` also returns when the last call has ended.
+    /// No call follows: `run` returns when the last has ended.
     fn close(&self) {
         self.closing.store(true, Ordering::SeqCst);
         self.ring();
@@ -264,9 +260,8 @@ impl Pool {
     }
 
     /// Calls that have not ended.
-    #[pyo3(name = "unfinished")]
-    fn unfinished_py(&self) -> usize {
-        self.unfinished()
+    fn unfinished(&self) -> usize {
+        self.held() + self.lock().unfinished()
     }
 
     /// Counts of calls, and nanoseconds that workers were busy.
@@ -296,17 +291,20 @@ impl Pool {
         &self.watch
     }
 
-    pub fn unfinished(&self) -> usize {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).len();
-        held + self.lock().unfinished()
-    }
-
-    pub fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::SeqCst)
-    }
-
     pub fn take_ring(&self) -> bool {
         self.rung.swap(false, Ordering::SeqCst)
+    }
+
+    fn held(&self) -> usize {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Whether the last call has ended that there will be; true once.
+    pub fn take_end(&self, state: &State) -> bool {
+        self.closing.load(Ordering::SeqCst)
+            && state.unfinished() == 0
+            && self.held() == 0
+            && self.closing.swap(false, Ordering::SeqCst)
     }
 
     pub fn policy<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {

@@ -1,0 +1,92 @@
+"""A worker process as its parent sees it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import threading
+from typing import NamedTuple
+
+
+class Stopping(NamedTuple):
+    """A call that was asked to stop: why, and until when it has time to."""
+
+    number: int
+    reason: str
+    until: float
+
+
+class Worker:
+    """A worker process. Has the methods of `multiprocessing.Process` that look at one or end it. Thread-safe."""
+
+    def __init__(self, lane: int, name: str) -> None:
+        self.lane = lane
+        self.name = name
+        self.told_to_end = False
+        # Its zygote is gone, which takes it along.
+        self.orphaned = False
+        self.stopping: Stopping | None = None
+        # What its initializer raised.
+        self.failure: BaseException | None = None
+        # The number is known once it is born, the exit status once it has ended.
+        self.pid = 0
+        self.exitcode: int | None = None
+        self._process = -1
+        self._lock = threading.RLock()
+        self._born = threading.Event()
+        self._ended = threading.Event()
+
+    def begin(self, pid: int, process: int) -> None:
+        """It is born; `process` is a descriptor of it."""
+        self.pid, self._process = pid, process
+        self._born.set()
+
+    def end(self, status: int) -> None:
+        """It has ended."""
+        with self._lock:
+            process, self._process = self._process, -1
+        if process >= 0:
+            os.close(process)
+        self.exitcode = status
+        self._born.set()
+        self._ended.set()
+
+    def signal(self, number: int) -> bool:
+        """Send a signal; false if it is not born, or has ended."""
+        # Under the lock, since a descriptor that is closed meanwhile may come to mean another worker.
+        with self._lock:
+            if self._process < 0:
+                return False
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(self._process, number)
+            return True
+
+    def kill_and_wait(self) -> None:
+        """End it by SIGKILL and return when it has ended, if its number is known. Not while `end` may be called."""
+        self.signal(signal.SIGKILL)
+        if self._process >= 0:
+            end = select.poll()
+            end.register(self._process, select.POLLIN)
+            end.poll()
+
+    def wait_born(self, timeout: float | None = None) -> bool:
+        """Wait for its number; false if there is none after `timeout` seconds."""
+        return self._born.wait(timeout)
+
+    def is_alive(self) -> bool:
+        """Whether it has not ended."""
+        return not self._ended.is_set()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until it has ended, or for `timeout` seconds."""
+        self._ended.wait(timeout)
+
+    def terminate(self) -> None:
+        """End it by SIGTERM, which calls may catch."""
+        self.signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it by SIGKILL."""
+        self.signal(signal.SIGKILL)
