@@ -29,6 +29,7 @@ from .worker_process import Stopping, Worker
 
 if TYPE_CHECKING:
     import socket
+    import weakref
     from collections.abc import Callable
 
     from .calls import Call
@@ -48,7 +49,8 @@ MEMORY_INTERVAL = 0.1
 class Settings(NamedTuple):
     """How worker processes are to be.
 
-    `setup` is a pickled `worker.Setup`, `inherited` what its initializer needs; `memory_limit` is in bytes.
+    `setup` is a pickled `worker.Setup`, `inherited` what its initializer needs, and the executor keeps;
+    `memory_limit` is in bytes.
     """
 
     workers: int
@@ -59,7 +61,7 @@ class Settings(NamedTuple):
     memory_limit: int | None = None
     calls_per_worker: int | None = None
     tag_output: bool = False
-    inherited: Descriptors | None = None
+    inherited: weakref.ref[Descriptors] | None = None
 
 
 class ProcessWorkers:
@@ -78,6 +80,7 @@ class ProcessWorkers:
         self._names = itertools.count(1)
         self._closing = False
         self._channel: socket.socket | None = None
+        self._inherited: Descriptors | None = None
         self._outputs: dict[int, Output] = {}
 
     # ---- called by the executor, from any thread ----
@@ -167,6 +170,9 @@ class ProcessWorkers:
             # On its end the thread looks at this under the lock too.
             if len(self.workers) >= self.settings.workers or self.broken is not None:
                 return
+            if self._inherited is None and self.settings.inherited is not None:
+                # Kept until the end, which the executor itself may not live to see.
+                self._inherited = self.settings.inherited()
             self._start_worker()
             if self.thread is None:
                 self.thread = threading.Thread(target=self._run, name=self.settings.name, daemon=True)
@@ -198,8 +204,8 @@ class ProcessWorkers:
         self.workers[lane] = worker
         try:
             descriptors = [memory, self.pool.bell(), control, output_end, problems_end]
-            if self.settings.inherited is not None:
-                descriptors += self.settings.inherited.numbers
+            if self._inherited is not None:
+                descriptors += self._inherited.numbers
             zygotes.send(self._channel, request, descriptors)
         except BaseException:
             del self.workers[lane]
@@ -395,6 +401,7 @@ class ProcessWorkers:
             os.close(descriptor)
         self._outputs.clear()
         self._drop_channel()
+        self._inherited = None
 
     # ---- called by the core, from the thread ----
 
