@@ -95,9 +95,9 @@ class Executor(concurrent.futures.Executor):
         self._process = os.getpid()
         if on in ("threads", "interpreters"):
             raise NotImplementedError(f"on={on!r} is not there yet")
-        begun, inherited = None, None
+        begun, self._inherited = None, None
         if initializer is not None:
-            begun, inherited = starting.dump(initializer, initargs)
+            begun, self._inherited = starting.dump(initializer, initargs)
         self._workers = ProcessWorkers(
             Settings(
                 count,
@@ -108,7 +108,7 @@ class Executor(concurrent.futures.Executor):
                 _checked_count("memory_limit", memory_limit),
                 _checked_count("max_tasks_per_child", max_tasks_per_child),
                 tag_output,
-                inherited,
+                None if self._inherited is None else weakref.ref(self._inherited),
             )
         )
         self._finalizer = weakref.finalize(self, self._workers.close)

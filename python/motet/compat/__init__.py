@@ -1,0 +1,1 @@
+"""motet under the interfaces of other libraries: one module for each."""
