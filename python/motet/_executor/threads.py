@@ -143,11 +143,17 @@ class ThreadWorkers:
         self.pool.close()
 
     def withdraw_all(self) -> list[CallFuture[Any]]:
-        """Take back all calls that have not begun; each future waits for `_end_cancelled()` or `set_exception()`."""
+        """Take back all calls that have not begun.
+
+        Each future then waits for `_end_cancelled()` or `set_exception()`.
+        """
         return self.pool.withdraw_all()
 
     def join(self) -> None:
-        """Wait until all workers have ended, after `close()`; not for abandoned ones, nor for the thread that waits."""
+        """Wait until all workers have ended, after `close()`.
+
+        Not for abandoned ones, nor for the thread that waits, if it is a worker itself.
+        """
         while threads := self.crew.alive():
             for thread in threads:
                 # In between, it may be abandoned.
@@ -162,7 +168,10 @@ class ThreadWorkers:
         return self.pool.unfinished()
 
     def statistics(self) -> dict[str, int]:
-        """Counts: of calls `submitted`, `finished`, `queued`, `running`; of `workers`, and `abandoned` ones."""
+        """Counts.
+
+        Of calls: `submitted`, `finished`, `queued`, `running`. Of threads: `workers`, `abandoned`.
+        """
         return self.pool.statistics()
 
     def resize(self, count: int) -> None:

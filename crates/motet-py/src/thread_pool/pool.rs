@@ -58,7 +58,7 @@ impl Shared {
 
     /// This thread is a worker from now on.
     pub fn enlist(&self) -> Arc<Slot> {
-        let home = Queues::home(self.started.fetch_add(1, Ordering::Relaxed));
+        let home = self.queues.home(self.started.fetch_add(1, Ordering::Relaxed));
         WORKS_FOR.set((std::ptr::from_ref(self) as usize, home));
         let slot = Arc::new(Slot::new(home));
         self.lock_slots().push(slot.clone());

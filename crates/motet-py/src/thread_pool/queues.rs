@@ -14,9 +14,6 @@ const COUNT: usize = if cfg!(Py_GIL_DISABLED) { 16 } else { 1 };
 /// Which of a worker's looks for work begins at the common queue.
 const FAIRNESS: usize = 32;
 const COMMON: usize = 0;
-/// Queues of workers.
-const OWN: usize = if COUNT == 1 { 1 } else { COUNT - 1 };
-
 /// A queue with a cache line of its own, so that who uses another does not wait for it.
 #[derive(Default)]
 #[repr(align(128))]
@@ -36,23 +33,28 @@ impl Shard {
     }
 }
 
-#[derive(Default)]
-pub struct Queues([Shard; COUNT]);
+pub struct Queues(Box<[Shard]>);
+
+impl Default for Queues {
+    fn default() -> Self {
+        Self((0..COUNT).map(|_| Shard::default()).collect())
+    }
+}
 
 impl Queues {
     /// The queue of the worker that is the `index`th to be started.
-    pub fn home(index: usize) -> usize {
-        if COUNT == 1 { COMMON } else { 1 + index % OWN }
+    pub fn home(&self, index: usize) -> usize {
+        index.checked_rem(self.0.len() - 1).map_or(COMMON, |place| 1 + place)
     }
 
     /// A number for a call that will wait in this queue, nothing being the common one.
     pub fn number(&self, home: Option<usize>) -> u64 {
         let shard = home.unwrap_or(COMMON);
-        (1 + self.0[shard].next.fetch_add(1, Ordering::Relaxed)) * COUNT as u64 + shard as u64
+        (1 + self.0[shard].next.fetch_add(1, Ordering::Relaxed)) * self.0.len() as u64 + shard as u64
     }
 
     fn shard(&self, number: u64) -> &Shard {
-        &self.0[(number % COUNT as u64) as usize]
+        &self.0[(number % self.0.len() as u64) as usize]
     }
 
     pub fn insert(&self, call: Call) {
@@ -61,7 +63,7 @@ impl Queues {
 
     /// The next call for a worker; `note` learns its number before anybody can miss it.
     pub fn take(&self, home: usize, look: usize, note: impl Fn(u64)) -> Option<Call> {
-        let from = |shard: &Shard| {
+        let from = |shard: &Shard| -> Option<Call> {
             if shard.length.load(Ordering::SeqCst) == 0 {
                 return None;
             }
@@ -71,12 +73,14 @@ impl Queues {
                 Some(call)
             })
         };
-        if COUNT == 1 {
-            return from(&self.0[COMMON]);
-        }
         let (first, second) = if look.is_multiple_of(FAIRNESS) { (COMMON, home) } else { (home, COMMON) };
-        let others = (1..OWN).map(|distance| 1 + (home + distance - 1) % OWN);
-        [first, second].into_iter().chain(others).find_map(|shard| from(&self.0[shard]))
+        from(&self.0[first]).or_else(|| {
+            if first == second {
+                return None;
+            }
+            let (before, after) = self.0.split_at(home);
+            from(&self.0[second]).or_else(|| after.iter().chain(before).find_map(from))
+        })
     }
 
     pub fn withdraw(&self, number: u64) -> Option<Call> {

@@ -189,7 +189,9 @@ impl Slot {
             match &mut state.stop {
                 // Asked already; but it is not to be tried again.
                 Some(stop) => (stop.reason, stop.again) = (Reason::Cancelled, false),
-                None => self.stop(&mut state, stopped, Stop { reason: Reason::Cancelled, until, again: false }),
+                None => {
+                    self.stop(&mut state, stopped, Stop { reason: Reason::Cancelled, until, again: false })
+                }
             }
             return true;
         }
