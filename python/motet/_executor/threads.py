@@ -46,14 +46,18 @@ class Crew:
 
     def start_worker(self, pool: _motet.ThreadPool) -> None:
         """Start one more worker."""
-        arguments = (self._setup.initializer, self._setup.initargs)
         name = f"{self._name}_{next(self._numbers)}"
         # As a daemon, since the program's end waits for those that are at work, and not for abandoned ones.
-        thread = threading.Thread(target=pool.work, args=arguments, name=name, daemon=True)
+        thread = threading.Thread(target=pool.work, name=name, daemon=True)
         with self._lock:
             self.threads = {other for other in self.threads if other.is_alive()}
             thread.start()
             self.threads.add(thread)
+
+    def initialize(self) -> None:
+        """What a worker does first, in its thread."""
+        if self._setup.initializer is not None:
+            self._setup.initializer(*self._setup.initargs)
 
     def start_watch(self, pool: _motet.ThreadPool) -> None:
         """Start the thread that looks after calls with a time limit."""

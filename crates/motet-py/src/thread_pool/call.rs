@@ -24,11 +24,10 @@ impl Body {
         }
     }
 
-    /// Calls it; null with an exception set when that has raised.
-    pub fn run(&self, _attached: Python<'_>) -> *mut ffi::PyObject {
+    /// The function, its arguments, its keywords or null: for the interpreter, as long as this lives.
+    pub fn pointers(&self) -> [*mut ffi::PyObject; 3] {
         let keywords = self.keywords.as_ref().map_or(std::ptr::null_mut(), Py::as_ptr);
-        // SAFETY: the thread is attached; an object, a tuple, and a dictionary or null, which outlive the call.
-        unsafe { ffi::PyObject_Call(self.function.as_ptr(), self.arguments.as_ptr(), keywords) }
+        [self.function.as_ptr(), self.arguments.as_ptr(), keywords]
     }
 
     pub fn drop_ref(self, py: Python<'_>) {

@@ -1,7 +1,8 @@
 //! Class `ThreadPool`.
 
-use super::call::{Body, Call, Ending, Options};
+use super::call::{Body, Call, Ending, Options, unless_raised};
 use super::pool::Shared;
+use super::slot::Slot;
 use super::watch::GRACE;
 use crate::call_future;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
@@ -9,6 +10,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -148,26 +150,6 @@ impl ThreadPool {
         Ok(found)
     }
 
-    /// Makes this thread a worker, for which the policy was asked; returns when it is none any more.
-    #[pyo3(name = "work", signature = (initializer=None, arguments=None, /))]
-    fn begin_work(
-        slf: &Bound<'_, Self>,
-        initializer: Option<Bound<'_, PyAny>>,
-        arguments: Option<Bound<'_, PyTuple>>,
-    ) -> PyResult<()> {
-        let (py, this) = (slf.py(), slf.get());
-        if let Some(initializer) = initializer
-            && let Err(error) = initializer.call1(arguments.unwrap_or_else(|| PyTuple::empty(py)))
-        {
-            this.shared.give_room_back();
-            this.shared.watch.ring();
-            this.policy(py).call_method1(intern!(py, "initializer_failed"), (slf, error.into_value(py)))?;
-            return Ok(());
-        }
-        Self::work(slf);
-        Ok(())
-    }
-
     /// Makes this thread look after the time, for which the policy was asked; returns when there is nothing more to look after.
     fn watch(slf: &Bound<'_, Self>) {
         Self::look_after_time(slf);
@@ -180,6 +162,20 @@ impl ThreadPool {
 }
 
 impl ThreadPool {
+    /// This thread becomes a worker, if the program's initializer does not raise.
+    pub fn begin_work(slf: &Bound<'_, Self>) -> Option<Arc<Slot>> {
+        let (py, this) = (slf.py(), slf.get());
+        let policy = this.policy(py);
+        if let Err(error) = policy.call_method0(intern!(py, "initialize")) {
+            this.shared.give_room_back();
+            this.shared.watch.ring();
+            let arguments = (slf, error.into_value(py));
+            unless_raised(py, policy.call_method1(intern!(py, "initializer_failed"), arguments));
+            return None;
+        }
+        Some(this.shared.enlist())
+    }
+
     pub fn policy<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
         self.policy.bind(py)
     }

@@ -1,6 +1,6 @@
 //! Class `ThreadPool`: the calls of an executor, and the threads of this process that run them.
 //!
-//! The threads are Python's own (`motet/_executor/threads.py` starts them); each is in [`work`] from its begin to its end, and
+//! The threads are Python's own (`motet/_executor/threads.py` starts them); each is in method `work` from its begin to its end, and
 //! between two calls of the program's functions runs nothing of Python's.
 //!
 //! - `call.rs`: a call, from its submission to its end.
@@ -15,7 +15,6 @@
 //! Locks are held for a few instructions, by attached threads only, which call nothing meanwhile: so `fork()` never copies one that is
 //! held, and nobody waits for the interpreter while others wait for him.
 //!
-//! [`work`]: methods::ThreadPool
 
 mod call;
 mod idle;
@@ -27,9 +26,11 @@ mod slot;
 mod watch;
 mod work;
 
+use crate::method::attach_method;
 use pyo3::prelude::*;
 
 /// Puts the class into the module.
 pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<methods::ThreadPool>()
+    module.add_class::<methods::ThreadPool>()?;
+    attach_method(&module.py().get_type::<methods::ThreadPool>(), work::method())
 }
