@@ -187,3 +187,34 @@ def test_an_abandoned_thread_does_not_keep_the_program(run_program: RunProgram) 
         """
     done = run_program(program)
     assert (done.returncode, done.stdout.split()) == (0, ["CallTimeout", "8"]), done.stderr
+
+
+def test_an_abandoned_thread_that_outlives_the_interpreter_does_no_harm(run_program: RunProgram) -> None:
+    program = """
+        import time
+        from motet._executor.calls import Call, Options
+        from motet._executor.threads import ThreadWorkers
+        from motet._executor.worker import Setup
+
+        def insist():
+            # Often without the interpreter, so that it wants it back while that ends.
+            while True:
+                try:
+                    while True:
+                        time.sleep(0.0005)
+                except BaseException:
+                    pass
+
+        class Slow:
+            def __del__(self):
+                time.sleep(0.05)
+
+        keep = Slow()
+        workers = ThreadWorkers(1, Setup(None, (), None), "test")
+        future = workers.submit(insist, (), {}, Call(Options(timeout=0.01), insist))
+        print(type(future.exception(30)).__name__, workers.submit(pow, (2, 3), {}, None).result(30))
+        workers.close()
+        workers.join()
+        """
+    done = run_program(program)
+    assert (done.returncode, done.stdout.split()) == (0, ["CallTimeout", "8"]), done.stderr

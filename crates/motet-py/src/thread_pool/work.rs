@@ -39,10 +39,10 @@ struct Worker {
 
 /// Method `work`.
 pub fn method() -> ffi::PyMethodDef {
-    type Method = unsafe extern "C" fn(*mut ffi::PyObject, *mut ffi::PyObject) -> *mut ffi::PyObject;
-    let run: unsafe extern "C-unwind" fn(*mut ffi::PyObject, *mut ffi::PyObject) -> *mut ffi::PyObject = run;
+    type Called = unsafe extern "C" fn(*mut ffi::PyObject, *mut ffi::PyObject) -> *mut ffi::PyObject;
+    type Run = unsafe extern "C-unwind" fn(*mut ffi::PyObject, *mut ffi::PyObject) -> *mut ffi::PyObject;
     // SAFETY: both are called alike; who calls is C, through which the stack may be unwound.
-    let run = unsafe { std::mem::transmute::<_, Method>(run) };
+    let run = unsafe { std::mem::transmute::<Run, Called>(run) };
     ffi::PyMethodDef {
         ml_name: c"work".as_ptr(),
         ml_meth: ffi::PyMethodDefPointer { PyCFunction: run },
