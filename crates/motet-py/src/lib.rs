@@ -31,6 +31,7 @@ mod streams;
 mod sys;
 mod task;
 mod thread_bound;
+mod thread_pool;
 mod tls;
 mod transport;
 mod watchdog;
@@ -76,5 +77,6 @@ fn _motet(module: &Bound<'_, PyModule>) -> PyResult<()> {
     pool::add_to(module)?;
     schedule::add_methods(py)?;
     streams::add_to(module)?;
+    thread_pool::add_to(module)?;
     Ok(())
 }
