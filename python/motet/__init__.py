@@ -27,6 +27,8 @@ __all__ = [
     "Task",
     "TimerHandle",
     "__version__",
+    "amap",
+    "map",
     "new_event_loop",
     "open",
     "open_connection",
@@ -48,6 +50,7 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from ._executor.mapping import amap, map
     from ._files import (
         AsyncBinaryFile,
         AsyncFile,
@@ -96,6 +99,8 @@ else:
         "StreamWriter": "_streams",
         "Task": "_motet",
         "TimerHandle": "_motet",
+        "amap": "_executor.mapping",
+        "map": "_executor.mapping",
         "new_event_loop": "_loop",
         "open": "_files",
         "open_connection": "_streams",
