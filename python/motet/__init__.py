@@ -12,13 +12,23 @@ import sys
 from . import _exit
 
 __all__ = [
+    "ArenaFull",
+    "ArgumentTooLarge",
     "AsyncBinaryFile",
     "AsyncFile",
     "AsyncTextFile",
+    "CallFuture",
+    "CallTimeout",
     "DatagramTransport",
     "EventLoop",
+    "Executor",
     "Future",
     "Handle",
+    "InitializerFailed",
+    "InternalError",
+    "MotetError",
+    "NotShippable",
+    "RemoteError",
     "Server",
     "SocketTransport",
     "StreamReader",
@@ -26,8 +36,11 @@ __all__ = [
     "StreamWriter",
     "Task",
     "TimerHandle",
+    "WorkerDied",
     "__version__",
     "amap",
+    "empty",
+    "empty_like",
     "map",
     "new_event_loop",
     "open",
@@ -36,6 +49,7 @@ __all__ = [
     "read_bytes",
     "read_text",
     "run",
+    "set_arena_limit",
     "start_server",
     "start_unix_server",
     "task_factory",
@@ -50,6 +64,20 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from ._executor.arrays import empty, empty_like, set_arena_limit
+    from ._executor.errors import (
+        ArenaFull,
+        ArgumentTooLarge,
+        CallTimeout,
+        InitializerFailed,
+        InternalError,
+        MotetError,
+        NotShippable,
+        RemoteError,
+        WorkerDied,
+    )
+    from ._executor.executor import Executor
+    from ._executor.futures import CallFuture
     from ._executor.mapping import amap, map
     from ._files import (
         AsyncBinaryFile,
@@ -85,13 +113,23 @@ if TYPE_CHECKING:
 else:
     # Where names come from once they are asked for: `motet run` starts programs without loading asyncio.
     _HOMES = {
+        "ArenaFull": "_executor.errors",
+        "ArgumentTooLarge": "_executor.errors",
         "AsyncBinaryFile": "_files",
         "AsyncFile": "_files",
         "AsyncTextFile": "_files",
+        "CallFuture": "_executor.futures",
+        "CallTimeout": "_executor.errors",
         "DatagramTransport": "_motet",
         "EventLoop": "_loop",
+        "Executor": "_executor.executor",
         "Future": "_motet",
         "Handle": "_motet",
+        "InitializerFailed": "_executor.errors",
+        "InternalError": "_executor.errors",
+        "MotetError": "_executor.errors",
+        "NotShippable": "_executor.errors",
+        "RemoteError": "_executor.errors",
         "Server": "_servers",
         "SocketTransport": "_motet",
         "StreamReader": "_streams",
@@ -99,7 +137,10 @@ else:
         "StreamWriter": "_streams",
         "Task": "_motet",
         "TimerHandle": "_motet",
+        "WorkerDied": "_executor.errors",
         "amap": "_executor.mapping",
+        "empty": "_executor.arrays",
+        "empty_like": "_executor.arrays",
         "map": "_executor.mapping",
         "new_event_loop": "_loop",
         "open": "_files",
@@ -108,6 +149,7 @@ else:
         "read_bytes": "_files",
         "read_text": "_files",
         "run": "_run",
+        "set_arena_limit": "_executor.arrays",
         "start_server": "_streams",
         "start_unix_server": "_streams",
         "task_factory": "_motet",

@@ -49,7 +49,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0..2usize).prop_map(Step::PeerDies),
         1 => Just(Step::Trim),
     ];
-    prop::collection::vec(step, 1..120)
+    prop::collection::vec(step, 1..if cfg!(miri) { 30 } else { 120 })
 }
 
 /// A share as the model sees it.

@@ -11,6 +11,7 @@
 
 mod bulk;
 mod call;
+mod call_future;
 mod context;
 mod datagram;
 mod errors;
@@ -70,6 +71,7 @@ fn _motet(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(prepare_exit, module)?)?;
     files::add_functions(module)?;
     module.add_function(wrap_pyfunction!(reach_libssl, module)?)?;
+    call_future::add_to(module)?;
     native::add(module)?;
     pool::add_to(module)?;
     schedule::add_methods(py)?;

@@ -3,16 +3,20 @@
 Imported when something has to travel by value: cloudpickle takes a while to import.
 """
 
+import contextlib
 import io
+import itertools
 import sys
 from collections.abc import Callable
 from copyreg import dispatch_table as registered
+from enum import Enum
 from functools import lru_cache
-from pickle import PickleBuffer, PicklingError
-from types import FunctionType, MethodType
+from pickle import PickleBuffer
+from types import FunctionType, MethodDescriptorType, MethodType
 from typing import Any, NewType
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
-import cloudpickle
+import cloudpickle  # type: ignore[import-untyped]
 
 from . import classes, modules
 from .captures import Watch, watch
@@ -38,6 +42,7 @@ class _Blob:
 
 
 _blobs: dict[int, _Blob] = {}
+_versions = itertools.count()
 
 
 def dumps(
@@ -59,7 +64,7 @@ def dumps(
 
 
 def _prepare() -> None:
-    """Tell cloudpickle of the modules that workers cannot import, and see what was registered with `copyreg`."""
+    """Tell cloudpickle of modules that workers cannot import, and see what was registered with `copyreg`."""
     global _named, _registered
     names = modules.names_by_value()
     if len(names) != _named:
@@ -70,18 +75,23 @@ def _prepare() -> None:
         _named = len(names)
     if len(registered) != _registered:
         # One dictionary instead of cloudpickle's chain of them, which is asked about every object.
-        _registered = len(registered)
+        count = len(registered)
         reductions = {**registered, **cloudpickle.Pickler._dispatch_table}
         reductions[MethodType] = _reduce_method
         reductions[_CacheWrapper] = _reduce_cache
         reductions[NewType] = _reduce_new_type
+        reductions[WeakKeyDictionary] = reductions[WeakValueDictionary] = _reduce_weak_dictionary
         _reductions.update(reductions)
+        # Last: another thread may be here, and must not go on with nothing.
+        _registered = count
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     dispatch_table = _reductions
 
-    def __init__(self, file: io.BytesIO, callback: BufferCallback | None, to_worker: bool, nested: bool) -> None:
+    def __init__(
+        self, file: io.BytesIO, callback: BufferCallback | None, to_worker: bool, nested: bool
+    ) -> None:
         super().__init__(file, 5, callback)
         self._to_worker = to_worker
         self._nested = nested
@@ -118,7 +128,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             if not self._nested:
                 return classes.receive, (identity, *_blob(cls))
         maker, arguments, state, _, _, setter = reduced
-        return classes.create, (identity, self._to_worker, maker, arguments), (setter, state), None, None, classes.fill
+        origin = (identity, self._to_worker, maker, _with_slots(cls, arguments))
+        filling = (setter, state, _attributes_of_members(cls))
+        return classes.create, origin, filling, None, None, classes.fill
 
 
 def _blob(cls: type) -> tuple[int, bytes]:
@@ -127,20 +139,40 @@ def _blob(cls: type) -> tuple[int, bytes]:
     watched = watch(cls)
     blob = dumps(cls, nested=True)
     known = _blobs.get(id(cls))
-    if known is not None and known.cls is cls:
-        version = known.version + (known.blob != blob)
+    if known is not None and known.cls is cls and known.blob == blob:
+        version = known.version
     else:
-        version = 0
-        if len(_blobs) >= classes.KEPT:
-            _blobs.pop(next(iter(_blobs)), None)
+        version = next(_versions)
+        if known is None and len(_blobs) >= classes.KEPT:
+            with contextlib.suppress(StopIteration, RuntimeError):
+                _blobs.pop(next(iter(_blobs)), None)
     _blobs[id(cls)] = _Blob(cls, version, blob, watched)
     return version, blob
 
 
+def _with_slots(cls: type, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What cloudpickle makes an empty class of, with the slots, which it forgets."""
+    slots = cls.__dict__.get("__slots__")
+    if not slots or not isinstance(slots, str | tuple | list | dict) or not isinstance(arguments[3], dict):
+        return arguments
+    names = (slots,) if isinstance(slots, str) else tuple(slots)
+    return (*arguments[:3], {**arguments[3], "__slots__": names}, *arguments[4:])
+
+
+def _attributes_of_members(cls: type) -> dict[str, dict[str, Any]]:
+    """What an enumeration's own `__init__` gave its members; cloudpickle does not call it again."""
+    if not issubclass(cls, Enum):
+        return {}
+    given = {m.name: {k: v for k, v in vars(m).items() if k not in _PARTS_OF_MEMBERS} for m in cls}
+    return {name: attributes for name, attributes in given.items() if attributes}
+
+
+_PARTS_OF_MEMBERS = frozenset({"_value_", "_name_", "__objclass__", "_sort_order_"})
+
+
 def _without_annotations(function: FunctionType) -> FunctionType:
-    plain = FunctionType(
-        function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
-    )
+    f = function
+    plain = FunctionType(f.__code__, f.__globals__, f.__name__, f.__defaults__, f.__closure__)
     plain.__kwdefaults__ = function.__kwdefaults__
     plain.__qualname__ = function.__qualname__
     plain.__module__ = function.__module__
@@ -178,6 +210,11 @@ def _reduce_new_type(made: Any) -> Any:
     return make_new_type, (made.__name__, made.__supertype__, made.__module__)
 
 
+def _reduce_weak_dictionary(weak: Any) -> Any:
+    # `functools.singledispatch` has one.
+    return type(weak), (dict(weak),)
+
+
 def _refers(obj: Any) -> bool:
     from .captures import travels_by_name
 
@@ -191,35 +228,39 @@ def make_cache(function: Any, maxsize: int | None, typed: bool) -> Any:
 
 def make_new_type(name: str, supertype: Any, module: str) -> Any:
     """A `typing.NewType` that is in no module."""
-    made: Any = NewType(name, supertype)
+    make: Any = NewType
+    made = make(name, supertype)
     made.__module__ = module
     return made
 
 
 def _reduce_exception(error: BaseException) -> Any:
-    """Without a call of the class's own `__init__`, whose arguments are not what the exception keeps as `args`."""
+    """Without a call of the class's own `__init__`, whose arguments need not be the exception's `args`."""
     cls: Any = type(error)
-    if cls.__reduce__ is not BaseException.__reduce__ or cls.__reduce_ex__ is not object.__reduce_ex__:
+    if type(cls.__reduce__) is not MethodDescriptorType or cls.__reduce_ex__ is not object.__reduce_ex__:
         return NotImplemented
-    reduced = error.__reduce__()
-    if type(reduced) is not tuple or len(reduced) > 3:
-        raise PicklingError(f"{cls.__qualname__}.__reduce__() of BaseException answers otherwise than usual")
-    state = reduced[2] if len(reduced) == 3 else None
-    return rebuild_exception, (cls, error.args), state, None, None, fill_exception
+    reduced: Any = error.__reduce__()
+    if type(reduced) is not tuple or len(reduced) not in (2, 3) or reduced[0] is not cls:
+        return NotImplemented
+    state = dict(reduced[2] or {}) if len(reduced) == 3 else {}
+    if isinstance(error, NameError | AttributeError):
+        # Which not every version of Python pickles.
+        state["name"] = error.name
+    return rebuild_exception, (cls, reduced[1]), state, None, None, fill_exception
 
 
 def rebuild_exception(cls: type[BaseException], arguments: tuple[Any, ...]) -> BaseException:
     """An exception as its class's built-in base makes it."""
-    base = next(c for c in cls.__mro__ if not c.__flags__ & _HEAP_TYPE)
-    error = cls.__new__(cls, *arguments) if cls.__new__ is base.__new__ else base.__new__(cls, *arguments)
-    base.__init__(error, *arguments)  # type: ignore[misc]
+    base: Any = next(c for c in cls.__mro__ if not c.__flags__ & _HEAP_TYPE)
+    error: BaseException = base.__new__(cls, *arguments)
+    base.__init__(error, *arguments)
     return error
 
 
+# Of `type.__flags__`: the class was made by a class statement.
 _HEAP_TYPE = 1 << 9
 
 
-def fill_exception(error: BaseException, state: Any) -> None:
+def fill_exception(error: BaseException, state: dict[str, Any]) -> None:
     """Give an exception its attributes."""
-    if state is not None:
-        error.__setstate__(state)
+    error.__setstate__(state)

@@ -41,8 +41,9 @@ _NAMED_ATOMS = frozenset(
 # What the interpreter and the standard library keep in classes: follows from the rest.
 _PARTS_OF_CLASSES = frozenset(
     {
-        "__dict__", "__weakref__", "__slotnames__", "__doc__", "__module__", "__qualname__", "__annotations__",
-        "__annotations_cache__", "__annotate_func__", "__annotate__", "__static_attributes__", "__firstlineno__",
+        "__dict__", "__weakref__", "__slotnames__", "__doc__", "__module__", "__qualname__",
+        "__annotations__", "__annotations_cache__", "__annotate_func__", "__annotate__",
+        "__static_attributes__", "__firstlineno__",
         "__dataclass_fields__", "__dataclass_params__", "_abc_impl", "__abstractmethods__",
         "__orig_bases__", "__parameters__", "_member_map_", "_value2member_map_", "_member_names_",
         "_unhashable_values_", "_unhashable_values_map_", "_hashable_values_", "_field_defaults", "_fields",
@@ -94,13 +95,14 @@ def contents(cell: CellType) -> Any:
 class Watch:
     """The things that functions and classes had captured, to be compared by identity."""
 
-    __slots__ = ("_cells", "_functions", "_lookups", "_sizes")
+    __slots__ = ("_cells", "_functions", "_latest", "_lookups", "_sizes")
 
     def __init__(self) -> None:
         self._functions: list[tuple[FunctionType, CodeType, object, object]] = []
         self._lookups: list[tuple[Mapping[str, Any], str, object]] = []
         self._sizes: list[tuple[Mapping[str, Any], int]] = []
         self._cells: list[tuple[CellType, object]] = []
+        self._latest: object = None
 
     def unchanged(self) -> bool:
         """Whether all captured things are the ones that they were."""
@@ -117,6 +119,8 @@ class Watch:
         for cell, value in self._cells:
             if contents(cell) is not value:
                 return False
+        if self._latest is not None and _latest_module() is not self._latest:
+            return False
         # Most often there are none: no generator for them.
         for mapping, size in self._sizes:  # noqa: SIM110
             if len(mapping) != size:
@@ -151,12 +155,24 @@ class Watch:
         yield type(cls)
         yield from self._add_mapping(cls.__dict__, _PARTS_OF_CLASSES)
 
+    def follow_imports(self) -> None:
+        """Watch for imports: a package has been captured, and its submodules are part of what it means."""
+        self._latest = _latest_module()
+
     def _add_mapping(self, mapping: Mapping[str, Any], without: frozenset[str]) -> Iterator[object]:
         self._sizes.append((mapping, len(mapping)))
         for name, value in list(mapping.items()):
             if name not in without:
                 self._lookups.append((mapping, name, value))
                 yield value
+
+
+def _latest_module() -> object:
+    try:
+        return next(reversed(sys.modules))
+    except RuntimeError:
+        # Another thread imports.
+        return object()
 
 
 def watch(value: object) -> Watch | None:
@@ -189,6 +205,8 @@ def watch(value: object) -> Watch | None:
         if isinstance(thing, Enum):
             return constant(kind, depth)
         if isinstance(thing, ModuleType):
+            if hasattr(thing, "__path__"):
+                watched.follow_imports()
             return not modules.travels_by_value(thing.__name__)
         if (kind.__module__, kind.__qualname__) in _NAMED_ATOMS:
             return True

@@ -67,10 +67,12 @@ def _enter(cls: type, identity: bytes, here: bool, above: bool) -> _Known:
 
     def forget(reference: "weakref.ref[type]") -> None:
         # No lock: the garbage collector may call this anywhere.
-        for table, name in ((_known, key), (_by_identity, identity)):
-            entry = table.get(name)  # type: ignore[attr-defined]
-            if entry is not None and entry.reference is reference:
-                table.pop(name, None)  # type: ignore[attr-defined]
+        entry = _known.get(key)
+        if entry is not None and entry.reference is reference:
+            _known.pop(key, None)
+        entry = _by_identity.get(identity)
+        if entry is not None and entry.reference is reference:
+            _by_identity.pop(identity, None)
 
     known = _Known(weakref.ref(cls, forget), identity, here, above)
     _known[key] = known
@@ -94,7 +96,9 @@ def own_class(identity: bytes) -> type:
     return found
 
 
-def create(identity: bytes, from_parent: bool, maker: Callable[..., type], arguments: tuple[Any, ...]) -> type:
+def create(
+    identity: bytes, from_parent: bool, maker: Callable[..., type], arguments: tuple[Any, ...]
+) -> type:
     """The class of this identity, made as an empty one if this process does not have it."""
     found = _find(identity)
     if found is not None:
@@ -108,12 +112,14 @@ def create(identity: bytes, from_parent: bool, maker: Callable[..., type], argum
     return found
 
 
-def fill(cls: type, state: tuple[Callable[[type, Any], object], Any]) -> None:
+def fill(cls: Any, state: tuple[Callable[[type, Any], object], Any, dict[str, dict[str, Any]]]) -> None:
     """Give a class its attributes, unless it was defined in this process."""
     known = _known.get(id(cls))
     if known is None or not known.here:
-        setter, attributes = state
+        setter, attributes, members = state
         setter(cls, attributes)
+        for name, given in members.items():
+            vars(cls[name]).update(given)
 
 
 def receive(identity: bytes, version: int, blob: bytes) -> type:

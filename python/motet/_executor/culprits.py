@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
-from types import FunctionType, MethodType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 from .errors import NotShippable
@@ -34,9 +34,8 @@ def not_shippable(
     """
     path, part, reason = _find(value, error, to_worker)
     target = "to a worker" if to_worker else "back from the worker"
-    kind = type(part)
-    kind_name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    what = f"its {path} is of type {kind_name}" if path else f"it is of type {kind_name}"
+    kind = name_of(type(part))
+    what = f"its {path} is of type {kind}" if path else f"it is of type {kind}"
     return NotShippable(f"cannot send {subject} {target}: {what}: {_said(reason)}. {_ADVICE[role]}")
 
 
@@ -118,6 +117,9 @@ def _parts(value: object) -> Iterator[tuple[str, object]]:
     wrapped = _attribute(value, "__wrapped__")
     if wrapped is not None:
         yield "function", wrapped
+    owner = _attribute(value, "__self__")
+    if owner is not None and not isinstance(value, MethodType | type) and not isinstance(owner, ModuleType):
+        yield "object", owner
     if isinstance(value, BaseException):
         for place, item in enumerate(value.args):
             yield f"args[{place}]", item

@@ -5,8 +5,10 @@ program that loses no worker never needs.
 """
 
 import sys
+
+# The core of pickle, which is quick to import.
+from _pickle import PicklingError
 from concurrent.futures import BrokenExecutor
-from pickle import PicklingError
 
 # As typing's, which takes long to import. Type checkers know the name.
 TYPE_CHECKING = False
@@ -19,6 +21,7 @@ __all__ = [
     "ArgumentTooLarge",
     "CallTimeout",
     "InitializerFailed",
+    "InternalError",
     "MotetError",
     "NotShippable",
     "RemoteError",
@@ -29,6 +32,10 @@ __all__ = [
 
 class MotetError(Exception):
     """The base of motet's own exceptions."""
+
+
+class InternalError(MotetError):
+    """Something in motet is wrong that should not be; a report helps."""
 
 
 class NotShippable(MotetError, PicklingError):
@@ -44,7 +51,7 @@ class InitializerFailed(MotetError, BrokenExecutor):
 
 
 class ArenaFull(MotetError, MemoryError):
-    """The memory that is shared with workers is used up by what the program holds; see `motet.set_arena_limit`."""
+    """The program holds all the memory that may be shared with workers; see `motet.set_arena_limit`."""
 
 
 class ArgumentTooLarge(MotetError, ValueError):

@@ -18,7 +18,7 @@ BYTES_KEPT = 64 << 20
 # These say where they are from by other attributes, or are what a function's cache is made of.
 _BUILT_IN = (type(len), type(str.upper), type(object.__init__), type(dict.__dict__["fromkeys"]))
 _CacheWrapper: type = type(lru_cache(len))
-_ALWAYS_CARRIED = (MethodType, partial)
+_ALWAYS_CARRIED: tuple[type, ...] = (MethodType, partial)
 
 
 class Entry:

@@ -1,6 +1,8 @@
 """Workers that are processes: starting them, stopping a call, and what follows from a worker's end.
 
 What happens for every call is in the core (`_motet.Pool`); here is the thread that runs it and decides on the rest.
+The death of a worker is told by the zygote, which watches it by a descriptor; the death of the zygote, and with it of
+all its workers, by the end of its socket.
 """
 
 from __future__ import annotations
@@ -8,54 +10,48 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import pickle
 import signal
-import sys
 import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import InvalidStateError
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from motet import _motet
 
-from . import zygote as zygotes
 from . import errors
+from . import zygote as zygotes
 from .functions import FunctionTable
+from .output import Output
 from .shipping import dump_call, load_result
 from .travelling_errors import load_exception
-from .worker import STOP_SIGNAL, Setup
+from .worker import STOP_SIGNAL
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from .calls import Call
+    from .futures import CallFuture
+
 # Seconds that a call has to end after it was asked to.
 GRACE = 1.0
 # A call that has taken so many workers with it is not tried again.
 POISON_LIMIT = 3
+# Seconds between two looks at how much memory workers use.
+MEMORY_INTERVAL = 0.1
 
 
-class Options(NamedTuple):
-    """What a call may have of its own. `timeout` in seconds."""
+class Settings(NamedTuple):
+    """How worker processes are to be. `setup` is a pickled `worker.Setup`; `memory_limit` is in bytes."""
 
-    timeout: float | None = None
-    retries: int = 0
-    name: str | None = None
-
-
-class Call:
-    """The options of one call, and what has happened to it."""
-
-    __slots__ = ("deaths", "failures", "function", "options")
-
-    def __init__(self, options: Options, function: str) -> None:
-        self.options = options
-        self.function = function
-        self.failures = 0
-        self.deaths = 0
-
-    def __str__(self) -> str:
-        return f"{self.options.name} ({self.function})" if self.options.name else self.function
+    count: int
+    setup: bytes
+    preload: tuple[str, ...] = ()
+    name: str = "motet"
+    strict: bool = False
+    memory_limit: int | None = None
+    calls_per_worker: int | None = None
+    tag_output: bool = False
 
 
 class Worker:
@@ -64,10 +60,10 @@ class Worker:
     def __init__(self, lane: int, name: str) -> None:
         self.lane = lane
         self.name = name
+        # Both are known once it is born.
         self.pid = 0
         self.process = -1
-        self.gone = False
-        self.ended: zygotes.Ended | None = None
+        self.told_to_end = False
         self.stopping: Stopping | None = None
 
 
@@ -82,25 +78,20 @@ class Stopping(NamedTuple):
 class ProcessWorkers:
     """Worker processes, and the thread that looks after them."""
 
-    def __init__(self, count: int, setup: Setup, preload: tuple[str, ...], name: str, strict: bool) -> None:
-        self.count = count
-        self.pool = _motet.Pool(self, load_result)
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.pool = _motet.Pool(self, load_result, settings.calls_per_worker or 0)
+        # By lane. Changed with the lock held; iterated over as a copy.
         self.workers: dict[int, Worker] = {}
         self.broken: BaseException | None = None
         self.thread: threading.Thread | None = None
-        self._setup = pickle.dumps(setup)
-        self._preload = preload
-        self._name = name
-        self._strict = strict
+        self.restarts = 0
+        self._functions = FunctionTable()
         self._lock = threading.Lock()
         self._names = itertools.count(1)
         self._closing = False
         self._channel: socket.socket | None = None
-        self._born: dict[int, Worker] = {}
-        self._by_process: dict[int, Worker] = {}
         self._outputs: dict[int, Output] = {}
-        self._restarts = 0
-        self._functions = FunctionTable()
 
     # ---- called by the executor, from any thread ----
 
@@ -110,9 +101,11 @@ class ProcessWorkers:
         arguments: tuple[Any, ...],
         keywords: dict[str, Any],
         call: Call | None,
-        future: Future[Any],
-    ) -> int:
-        """Queue a call; gives its number."""
+    ) -> CallFuture[Any]:
+        """Queue a call.
+
+        Raises what keeps it from being sent: `NotShippable`, `ArgumentTooLarge`, `ArenaFull`.
+        """
         entry = self._functions.enter(function)
         if entry.number == 0:
             arguments = (function, *arguments)
@@ -121,20 +114,30 @@ class ProcessWorkers:
         timeout = None if call is None else call.options.timeout
         pool = self.pool
         try:
-            number = pool.submit(future, entry.number, data, outside or None, timeout, call)
+            future = pool.submit(entry.number, data, outside or None, timeout, call)
         except KeyError:
             pool.define(entry.number, entry.blob)
             for number in self._functions.take_forgotten():
                 pool.forget(number)
-            number = pool.submit(future, entry.number, data, outside or None, timeout, call)
-        if len(self.workers) < self.count and pool.unfinished() > len(self.workers):
+            future = pool.submit(entry.number, data, outside or None, timeout, call)
+        if len(self.workers) < self.settings.count and pool.unfinished() > len(self.workers):
             self._grow()
-        return number
+        return future
 
     def close(self) -> None:
         """No more calls come: the workers end when all is done."""
         self._closing = True
         self.pool.ring()
+
+    def join(self) -> None:
+        """Wait until all is done and the workers have ended; after `close`."""
+        thread = self.thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def withdraw_all(self) -> list[CallFuture[Any]]:
+        """Take back the calls that no worker has begun, the oldest first."""
+        return self.pool.withdraw_all()
 
     def kill(self, number: int, reason: str) -> bool:
         """Stop the call of this number if a worker is at it."""
@@ -142,93 +145,165 @@ class ProcessWorkers:
         worker = None if lane is None else self.workers.get(lane)
         return worker is not None and self._stop_call(worker, number, reason)
 
+    def kill_all(self) -> None:
+        """Stop all calls that run."""
+        for worker in list(self.workers.values()):
+            number = self.pool.call_of(worker.lane)
+            if number is not None:
+                self._stop_call(worker, number, "cancel")
+
+    def unfinished(self) -> int:
+        """Calls that have not ended."""
+        return self.pool.unfinished()
+
+    def statistics(self) -> dict[str, Any]:
+        """Counts of calls, of bytes that were copied or shared, and of workers."""
+        found = self.pool.statistics()
+        return {**found, "workers": len(self.workers), "restarts": self.restarts}
+
     def _grow(self) -> None:
         with self._lock:
-            if len(self.workers) >= self.count or self.broken is not None:
+            # On its end the thread looks at this under the lock too.
+            if len(self.workers) >= self.settings.count or self.broken is not None:
                 return
             self._start_worker()
             if self.thread is None:
-                self.thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self.thread = threading.Thread(target=self._run, name=self.settings.name, daemon=True)
                 self.thread.start()
         self.pool.ring()
 
     # ---- workers ----
 
-    def _connect(self) -> socket.socket:
-        if self._channel is None:
-            self._channel = zygotes.connect(self._preload)
-            self.pool.watch_descriptor(self._channel.fileno())
-        return self._channel
-
     def _start_worker(self) -> None:
+        for _ in range(2):
+            try:
+                return self._request_worker()
+            except zygotes.Closed:
+                # The zygote has been killed; what it leaves behind is found by the thread.
+                self._drop_channel()
+        raise errors.MotetError(
+            "the process that forks workers was killed as it began; is there enough memory?"
+        )
+
+    def _request_worker(self) -> None:
+        if self._channel is None:
+            self._channel = zygotes.connect(self.settings.preload)
+            self.pool.watch_descriptor(self._channel.fileno())
         lane, memory, control = self.pool.add_lane()
-        worker = Worker(lane, f"{self._name}-{next(self._names)}")
+        worker = Worker(lane, f"{self.settings.name}-{next(self._names)}")
         output, output_end = os.pipe()
-        errors, errors_end = os.pipe()
-        request = zygotes.Spawn(worker.name, sys.path, sys.argv, os.getcwd(), dict(os.environ), self._setup)
-        descriptors = [memory, self.pool.bell(), control, output_end, errors_end]
-        try:
-            zygotes.send(self._connect(), request, descriptors)
-        finally:
-            for descriptor in (output_end, errors_end, control):
-                os.close(descriptor)
+        problems, problems_end = os.pipe()
+        request = zygotes.Spawn.of_this_process(lane, worker.name, self.settings.setup)
         self.workers[lane] = worker
-        for descriptor, stream in ((output, "stdout"), (errors, "stderr")):
-            self._outputs[descriptor] = Output(descriptor, stream)
+        try:
+            descriptors = [memory, self.pool.bell(), control, output_end, problems_end]
+            zygotes.send(self._channel, request, descriptors)
+        except BaseException:
+            del self.workers[lane]
+            self.pool.remove_lane(lane)
+            os.close(output)
+            os.close(problems)
+            raise
+        finally:
+            for descriptor in (output_end, problems_end, control):
+                os.close(descriptor)
+        tag = f"[{worker.name}] " if self.settings.tag_output else ""
+        for descriptor, stream in ((output, "stdout"), (problems, "stderr")):
+            self._outputs[descriptor] = Output(descriptor, stream, tag)
             self.pool.watch_descriptor(descriptor)
 
+    def _drop_channel(self) -> None:
+        if self._channel is not None:
+            self.pool.forget_descriptor(self._channel.fileno())
+            self._channel.close()
+            self._channel = None
+
     def _stop_call(self, worker: Worker, number: int, reason: str) -> bool:
-        if worker.stopping is not None and worker.stopping.number == number:
+        stopping = worker.stopping
+        if stopping is not None and stopping.number == number:
             return True
         if worker.process < 0 or not self.pool.ask_to_stop(worker.lane, number):
             return False
         worker.stopping = Stopping(number, reason, time.monotonic() + GRACE)
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(worker.process, STOP_SIGNAL)
+        _signal(worker, STOP_SIGNAL)
         self.pool.ring()
         return True
 
     # ---- the thread ----
 
     def _run(self) -> None:
-        while not self._is_over():
-            ready, overdue = self.pool.run(self._patience())
-            for descriptor in ready:
-                if descriptor in self._outputs:
-                    self._read_output(descriptor)
-                elif descriptor in self._by_process:
-                    self._bury(self._by_process[descriptor])
-                elif self._channel is not None and descriptor == self._channel.fileno():
-                    self._hear()
-            for lane, number in overdue:
-                worker = self.workers.get(lane)
-                if worker is not None:
-                    self._stop_call(worker, number, "timeout")
-            self._end_the_stubborn()
-            if self._closing and self.pool.unfinished() == 0:
-                for worker in self.workers.values():
-                    if not worker.gone:
-                        worker.gone = self.pool.stop_lane(worker.lane)
-        self._clean_up()
+        try:
+            while not self._is_over():
+                self._turn()
+        except errors.MotetError as error:
+            self.broken = error
+            self._break()
+        except BaseException as error:
+            self.broken = errors.InternalError(
+                f"the thread of an executor failed: {error!r}; please report it"
+            )
+            self.broken.__cause__ = error
+            self._break()
+        finally:
+            self._clean_up()
 
     def _is_over(self) -> bool:
-        return self._closing and not self.workers and self.pool.unfinished() == 0
+        with self._lock:
+            over = self._closing and not self.workers and self.pool.unfinished() == 0
+            if over:
+                self.thread = None
+            return over
+
+    def _turn(self) -> None:
+        ready, overdue = self.pool.run(self._patience())
+        for descriptor in ready:
+            if descriptor in self._outputs:
+                self._read_output(descriptor)
+            elif self._channel is not None and descriptor == self._channel.fileno():
+                self._hear()
+        for lane, number in overdue:
+            worker = self.workers.get(lane)
+            if worker is not None:
+                self._stop_call(worker, number, "timeout")
+        self._end_the_stubborn()
+        if self.settings.memory_limit is not None:
+            self._end_the_greedy(self.settings.memory_limit)
+        if self._closing and self.pool.unfinished() == 0:
+            for worker in list(self.workers.values()):
+                if not worker.told_to_end:
+                    worker.told_to_end = True
+                    self.pool.stop_lane(worker.lane)
+        elif len(self.workers) < min(self.settings.count, self.pool.unfinished()):
+            self._replace()
 
     def _patience(self) -> float | None:
-        deadlines = [worker.stopping.until for worker in self.workers.values() if worker.stopping]
-        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+        """Seconds until something is to be done though nothing has happened."""
+        now = time.monotonic()
+        waits = [worker.stopping.until - now for worker in list(self.workers.values()) if worker.stopping]
+        if self.settings.memory_limit is not None and self.pool.unfinished():
+            waits.append(MEMORY_INTERVAL)
+        return max(0.0, min(waits)) if waits else None
 
     def _end_the_stubborn(self) -> None:
         now = time.monotonic()
-        for worker in self.workers.values():
-            if worker.stopping is None:
+        for worker in list(self.workers.values()):
+            stopping = worker.stopping
+            if stopping is None:
                 continue
-            if self.pool.lane_of(worker.stopping.number) != worker.lane:
+            if self.pool.call_of(worker.lane) != stopping.number:
                 worker.stopping = None
-            elif worker.stopping.until <= now:
-                worker.stopping = worker.stopping._replace(until=now + 3600)
-                with contextlib.suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(worker.process, signal.SIGKILL)
+            elif stopping.until <= now:
+                # Once is enough: what follows is its end.
+                worker.stopping = stopping._replace(until=now + 3600)
+                _signal(worker, signal.SIGKILL)
+
+    def _end_the_greedy(self, limit: int) -> None:
+        for worker in list(self.workers.values()):
+            number = self.pool.call_of(worker.lane)
+            if number is None or worker.process < 0 or _resident_memory(worker.pid) <= limit:
+                continue
+            worker.stopping = Stopping(number, "memory", time.monotonic() + 3600)
+            _signal(worker, signal.SIGKILL)
 
     def _hear(self) -> None:
         """Take a message of the zygote's."""
@@ -236,86 +311,69 @@ class ProcessWorkers:
         try:
             message, descriptors = zygotes.receive(self._channel)
         except zygotes.Closed:
-            self._lose_zygote()
+            with self._lock:
+                self._drop_channel()
+            for worker in list(self.workers.values()):
+                self._settle(worker, zygotes.Ended(worker.lane, -signal.SIGKILL, 0))
             return
-        if isinstance(message, zygotes.Born):
-            # In the order of the requests.
-            worker = next(worker for worker in self.workers.values() if worker.process < 0)
+        if isinstance(message, zygotes.Ended):
+            self._settle(self.workers[message.lane], message)
+        else:
+            worker = self.workers[message.lane]
             worker.pid, worker.process = message.pid, descriptors[0]
-            self._born[message.pid] = worker
-            self._by_process[worker.process] = worker
-            self.pool.watch_descriptor(worker.process)
-        elif isinstance(message, zygotes.Ended):
-            worker = self._born.pop(message.pid)
-            worker.ended = message
-            self._settle(worker)
 
-    def _bury(self, worker: Worker) -> None:
-        """A worker has ended; what it ended of is told by the zygote, in a moment."""
-        self.pool.forget_descriptor(worker.process)
-        del self._by_process[worker.process]
-        os.close(worker.process)
-
-    def _lose_zygote(self) -> None:
-        assert self._channel is not None
-        self.pool.forget_descriptor(self._channel.fileno())
-        self._channel.close()
-        self._channel = None
-        for worker in list(self.workers.values()):
-            worker.ended = zygotes.Ended(worker.pid, -signal.SIGKILL, 0)
-            self._settle(worker)
-
-    def _settle(self, worker: Worker) -> None:
+    def _settle(self, worker: Worker, ended: zygotes.Ended) -> None:
         """Decide on what a dead worker has left."""
-        ended = worker.ended
-        assert ended is not None
-        del self.workers[worker.lane]
+        with self._lock:
+            del self.workers[worker.lane]
+        if worker.process >= 0:
+            os.close(worker.process)
         # All that it has answered is delivered before its lane goes.
         self.pool.run(0)
         left = self.pool.remove_lane(worker.lane)
         if left is not None:
-            number, future, call = left
-            self.pool.release(number, self._lost(worker, ended, number, future, call))
+            self._lose(worker, ended, *left)
         if self.broken is not None:
             self._break()
-        elif not (self._closing and self.pool.unfinished() == 0):
-            self._restarts += 1
-            with self._lock:
-                if len(self.workers) < min(self.count, self.pool.unfinished()):
-                    self._start_worker()
+        elif not worker.told_to_end:
+            self.restarts += 1
 
-    def _lost(
-        self, worker: Worker, ended: zygotes.Ended, number: int, future: Future[Any], call: Call | None
-    ) -> bool:
-        """What becomes of the call that a worker died with: whether it runs again."""
+    def _replace(self) -> None:
+        """Start what is missing of workers for the calls that there are."""
+        with self._lock:
+            if self.broken is None:
+                self._start_worker()
+
+    def _lose(self, worker: Worker, ended: zygotes.Ended, number: int, call: Call | None) -> None:
+        """Decide what becomes of the call that a worker died with."""
         stopping = worker.stopping
-        if stopping is not None and stopping.number == number:
-            return self._was_stopped(future, call, stopping.reason)
+        if stopping is not None and stopping.number == number and stopping.reason != "memory":
+            self._was_stopped(number, call, stopping.reason)
+            return
         if call is not None:
             call.deaths += 1
-            if call.deaths <= call.options.retries and call.deaths < POISON_LIMIT:
-                return True
-        error = _worker_died(call, worker.name, ended)
-        if self._strict:
+            if call.may_try_again() and call.deaths < POISON_LIMIT:
+                self.pool.queue_again(number)
+                return
+        error = _worker_died(call, worker, ended, stopping is not None)
+        if self.settings.strict:
             self.broken = error
-        future.set_exception(error)
-        return False
+        self.pool.finish_failed(number, error)
 
-    def _was_stopped(self, future: Future[Any], call: Call | None, reason: str) -> bool:
-        if reason == "timeout" and call is not None:
-            call.failures += 1
-            if call.failures <= call.options.retries:
-                return True
-            problem = f"{call} ran longer than {call.options.timeout:g} seconds and was stopped"
-            future.set_exception(errors.CallTimeout(problem))
+    def _was_stopped(self, number: int, call: Call | None, reason: str) -> None:
+        if reason != "timeout" or call is None:
+            self.pool.finish_cancelled(number)
+        elif call.may_try_again():
+            self.pool.queue_again(number)
         else:
-            future.cancel()
-        return False
+            problem = f"{call} ran longer than {call.options.timeout:g} seconds and was stopped"
+            self.pool.finish_failed(number, errors.CallTimeout(problem))
 
     def _break(self) -> None:
         assert self.broken is not None
         for future in self.pool.withdraw_all():
-            future.set_exception(self.broken)
+            with contextlib.suppress(InvalidStateError):
+                future.set_exception(self.broken)
 
     def _read_output(self, descriptor: int) -> None:
         output = self._outputs[descriptor]
@@ -325,72 +383,74 @@ class ProcessWorkers:
             os.close(descriptor)
 
     def _clean_up(self) -> None:
-        for descriptor in list(self._outputs):
-            while descriptor in self._outputs:
-                self._read_output(descriptor)
-        if self._channel is not None:
-            self._channel.close()
-            self._channel = None
+        # All of it is there: the workers have ended. What they have left running may hold the other ends.
+        for descriptor, output in self._outputs.items():
+            self.pool.forget_descriptor(descriptor)
+            output.read_rest()
+            os.close(descriptor)
+        self._outputs.clear()
+        self._drop_channel()
 
     # ---- called by the core, from the thread ----
 
-    def stopped(self, number: int, future: Future[Any], call: Call | None, data: bytes) -> bool:
-        """A call has ended because it was asked to; whether it runs again."""
-        for worker in self.workers.values():
+    def stopped(self, number: int, call: Call | None) -> None:
+        """A call has ended because it was asked to."""
+        reason = "timeout"
+        for worker in list(self.workers.values()):
             if worker.stopping is not None and worker.stopping.number == number:
                 reason, worker.stopping = worker.stopping.reason, None
-                return self._was_stopped(future, call, reason)
-        return self._was_stopped(future, call, "timeout")
+        self._was_stopped(number, call, reason)
 
-    def raised(self, number: int, future: Future[Any], call: Call | None, data: bytes) -> bool:
-        """A call has raised; whether it runs again."""
+    def raised(self, number: int, call: Call | None, data: bytes) -> None:
+        """A call has raised."""
         error = load_exception(data)
-        if call is not None and isinstance(error, Exception):
-            call.failures += 1
-            if call.failures <= call.options.retries:
-                return True
-        future.set_exception(error)
-        return False
+        if call is not None and isinstance(error, Exception) and call.may_try_again():
+            self.pool.queue_again(number)
+        else:
+            self.pool.finish_failed(number, error)
+
+    def logged(self, data: bytes) -> None:
+        """A worker has logged something."""
+        from .log_records import handle
+
+        handle(data)
 
     def initializer_failed(self, lane: int, data: bytes) -> None:
         """A worker could not begin."""
         if self.broken is None:
-            self.broken = errors.InitializerFailed("the initializer of a worker raised; no call can run")
+            self.broken = errors.InitializerFailed("the initializer of a worker raised, so no call can run")
             self.broken.__cause__ = load_exception(data)
         self._break()
 
 
-def _worker_died(call: Call | None, worker: str, ended: zygotes.Ended) -> errors.WorkerDied:
-    if ended.status < 0:
+def _signal(worker: Worker, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, OSError):
+        signal.pidfd_send_signal(worker.process, number)
+
+
+def _resident_memory(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/statm", encoding="ascii") as numbers:
+            return int(numbers.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError):
+        return 0
+
+
+def _worker_died(
+    call: Call | None, worker: Worker, ended: zygotes.Ended, too_large: bool
+) -> errors.WorkerDied:
+    what = str(call) if call is not None else "a call"
+    if too_large:
+        how = "was killed because it used more memory than its limit"
+    elif ended.status < 0:
         how = f"was killed by {signal.Signals(-ended.status).name}"
     else:
         how = f"ended with exit code {ended.status}"
     memory = f", having used {ended.largest_memory / 2**20:.0f} MiB at most" if ended.largest_memory else ""
-    error = errors.WorkerDied(f"the worker {worker} {how} while it ran {call or 'a call'}{memory}")
-    error.call = str(call or "")
+    error = errors.WorkerDied(
+        f"the worker {worker.name} (process {worker.pid}) {how} while it ran {what}{memory}"
+    )
+    error.call = what
     error.exit_code = ended.status
     error.largest_memory = ended.largest_memory
     return error
-
-
-class Output:
-    """What a worker prints: passed on in whole lines."""
-
-    def __init__(self, descriptor: int, stream: str) -> None:
-        self._descriptor = descriptor
-        self._stream = stream
-        self._begun = b""
-
-    def read(self) -> bool:
-        """Pass on what is there; false at the end."""
-        data = os.read(self._descriptor, 65536)
-        whole, newline, rest = (self._begun + data).rpartition(b"\n")
-        if not data:
-            whole, newline, rest = self._begun, b"", b""
-        self._begun = rest
-        if whole or newline:
-            stream = getattr(sys, self._stream)
-            with contextlib.suppress(Exception):
-                stream.write((whole + newline).decode(errors="backslashreplace"))
-                stream.flush()
-        return bool(data)

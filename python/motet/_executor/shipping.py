@@ -4,19 +4,26 @@ Plain pickle does nearly all. Where it fails, or would send by name what a worke
 sends by value. Buffers of arrays and the like (pickle protocol 5) are handed to whoever moves them.
 """
 
-from _pickle import dumps, loads
-from collections.abc import Callable, Sequence
-from pickle import PickleBuffer
-from typing import Any
+from __future__ import annotations
+
+# The core of pickle: its Python half takes long to import, and offers the same names.
+from _pickle import PickleBuffer, dumps, loads
 
 from .modules import refers_by_value
+
+# As typing's, which takes long to import. Type checkers know the name.
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    BufferCallback = Callable[[PickleBuffer], object]
 
 __all__ = ["IN_BAND", "dump_call", "dump_result", "load_call", "load_function", "load_result"]
 
 # Buffers of fewer bytes stay in the pickle.
 IN_BAND = 16 << 10
-
-BufferCallback = Callable[[PickleBuffer], object]
 
 # Nothing of these refers to a module or has a buffer.
 _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})
@@ -104,8 +111,11 @@ def _dump_plainly(value: object, buffer_callback: BufferCallback | None) -> byte
             return None
         if not outside:
             return data
-        if any(_is_small(buffer) for buffer in outside):
-            # Most calls have no buffers at all, and should not pay for a callback in Python.
+        # Most calls have no buffers at all, and should not pay for a callback in Python.
+        small = sum(map(_is_small, outside))
+        if small == len(outside):
+            return dumps(value, 5)
+        if small:
             outside.clear()
             data = dumps(value, 5, buffer_callback=_sorting(outside))
     except Exception:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
-from pickle import dumps, loads
-from types import TracebackType
-from typing import Any
+from _pickle import dumps, loads
 
 from .errors import RemoteError, RemoteTraceback
+
+# As typing's, which takes long to import. Type checkers know the name.
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any
 
 # Longer texts are cut in what stands for an exception that cannot be sent.
 _LONGEST = 10_000

@@ -14,9 +14,9 @@ from motet import _motet
 
 from .shipping import dump_result, load_call, load_function
 from .travelling_errors import dump_exception
+from .zygote import THREAD_VARIABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import FrameType
 
     from .zygote import Spawn
@@ -30,11 +30,16 @@ class CallStopped(BaseException):
 
 
 class Setup(NamedTuple):
-    """What a worker does before its first call."""
+    """What a worker does before its first call. `initializer` is a pickled function with its arguments.
 
-    initializer: Callable[..., object] | None
-    initargs: tuple[Any, ...]
+    `threads` is how many threads libraries for linear algebra may start (None: as many as they like), `log_level` from
+    which level on records go to the parent (None: they are the worker's own matter), `arena_limit` in bytes.
+    """
+
+    initializer: bytes | None
     threads: int | None
+    log_level: int | None
+    arena_limit: int
 
 
 class _Policy:
@@ -65,7 +70,15 @@ def main(request: Spawn, descriptors: list[int], zygote: int) -> int:
     os.close(output)
     os.close(errors)
     _settle(request)
+    setup: Setup = pickle.loads(request.setup)
+    _motet._set_arena_limit(setup.arena_limit)
     worker = _motet.Worker(lane, bell, control, _Policy)
+    if setup.log_level is not None:
+        from . import log_records
+
+        log_records.install(worker.log, setup.log_level)
+    if setup.threads is not None:
+        _limit_threads(setup.threads)
 
     def stop(number: int, frame: FrameType | None) -> None:
         if worker.must_stop():
@@ -75,9 +88,9 @@ def main(request: Spawn, descriptors: list[int], zygote: int) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
-        setup: Setup = pickle.loads(request.setup)
         if setup.initializer is not None:
-            setup.initializer(*setup.initargs)
+            initializer, initargs = pickle.loads(setup.initializer)
+            initializer(*initargs)
     except BaseException as error:
         worker.fail(dump_exception(error))
         return 1
@@ -90,8 +103,9 @@ def _settle(request: Spawn) -> None:
     """Make this process like the one that wants it."""
     sys.path[:] = request.path
     sys.argv[:] = request.arguments
-    with contextlib.suppress(OSError):
-        os.chdir(request.folder)
+    if request.folder is not None:
+        with contextlib.suppress(OSError):
+            os.chdir(request.folder)
     os.environ.clear()
     os.environ.update(request.environment)
     # Whole lines, as they are written.
@@ -101,6 +115,16 @@ def _settle(request: Spawn) -> None:
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()
+
+
+def _limit_threads(count: int) -> None:
+    """Have libraries for linear algebra start few threads: those that come by the variables, those that are here directly."""
+    for name in THREAD_VARIABLES:
+        os.environ.setdefault(name, str(count))
+    if "numpy" in sys.modules:
+        import threadpoolctl
+
+        threadpoolctl.threadpool_limits(count)
 
 
 def _leave() -> None:

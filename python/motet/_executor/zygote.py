@@ -28,7 +28,7 @@ import threading
 from typing import Any, NamedTuple
 
 # Libraries for linear algebra start threads as they are imported, and a fork would keep none of them.
-_THREAD_VARIABLES = (
+THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -39,26 +39,37 @@ _THREAD_VARIABLES = (
 
 
 class Spawn(NamedTuple):
-    """A request to fork. The descriptors sent with it: lane, bell, control socket, standard output, standard error."""
+    """A request to fork. The descriptors sent with it: lane, bell, socket of the lane, standard output and error."""
 
+    lane: int
     name: str
     path: list[str]
     arguments: list[str]
-    folder: str
+    folder: str | None
     environment: dict[str, str]
     setup: bytes
+
+    @classmethod
+    def of_this_process(cls, lane: int, name: str, setup: bytes) -> Spawn:
+        """A request for a worker that finds what this process would find."""
+        try:
+            folder = os.getcwd()
+        except FileNotFoundError:
+            folder = None
+        return cls(lane, name, list(sys.path), list(sys.argv), folder, dict(os.environ), setup)
 
 
 class Born(NamedTuple):
     """The answer, sent with a descriptor of the process."""
 
+    lane: int
     pid: int
 
 
 class Ended(NamedTuple):
     """The end of a worker: its exit status as `os.waitstatus_to_exitcode` gives it, its largest memory in bytes."""
 
-    pid: int
+    lane: int
     status: int
     largest_memory: int
 
@@ -114,8 +125,8 @@ class _Zygote:
         self.poll.register(main, select.POLLIN)
         self.poll.register(parent, select.POLLIN)
         self.pools: dict[int, socket.socket] = {}
-        # By the descriptor of the process: its number, and its pool's descriptor.
-        self.workers: dict[int, tuple[int, int]] = {}
+        # By the descriptor of the process: its number, its lane, and its pool's descriptor (-1: it is no more).
+        self.workers: dict[int, tuple[int, int, int]] = {}
 
     def run(self) -> None:
         """Serve until the process that started this one ends."""
@@ -147,10 +158,10 @@ class _Zygote:
         except Closed:
             self.poll.unregister(pool)
             self.pools.pop(pool).close()
-            for worker, (pid, owner) in self.workers.items():
+            for worker, (pid, lane, owner) in self.workers.items():
                 if owner == pool:
                     signal.pidfd_send_signal(worker, signal.SIGKILL)
-                    self.workers[worker] = (pid, -1)
+                    self.workers[worker] = (pid, lane, -1)
             return
         self.fork(pool, request, descriptors)
 
@@ -170,10 +181,10 @@ class _Zygote:
             os.close(descriptor)
         # Until it is waited for, nobody else can have its number.
         process = os.pidfd_open(pid)
-        self.workers[process] = (pid, pool)
+        self.workers[process] = (pid, request.lane, pool)
         self.poll.register(process, select.POLLIN)
         with contextlib.suppress(Closed):
-            send(self.pools[pool], Born(pid), [process])
+            send(self.pools[pool], Born(request.lane, pid), [process])
 
     def leave(self) -> None:
         """In the child: let go of what is the zygote's."""
@@ -185,7 +196,7 @@ class _Zygote:
             os.close(process)
 
     def bury(self, process: int) -> None:
-        pid, pool = self.workers.pop(process)
+        pid, lane, pool = self.workers.pop(process)
         self.poll.unregister(process)
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         # What it has started belongs to its group, which exists as long as it has not been waited for.
@@ -194,7 +205,7 @@ class _Zygote:
         _, status, usage = os.wait4(pid, 0)
         os.close(process)
         if pool in self.pools:
-            ended = Ended(pid, os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024)
+            ended = Ended(lane, os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024)
             with contextlib.suppress(Closed):
                 send(self.pools[pool], ended)
 
@@ -208,8 +219,8 @@ def main(descriptor: int, parent: int, preload: list[str]) -> None:
     watched = os.pidfd_open(parent)
     if os.getppid() != parent:
         return
-    given = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    given = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     importlib.import_module("motet._executor.worker")
     for name in preload:
         # A module that cannot be imported is told of by the first call that wants it.
@@ -279,7 +290,6 @@ class Zygote:
         self._main.close()
         # Nobody here can wait for it.
         self._process.returncode = 0
-
 
 
 _zygotes: dict[tuple[str, ...], Zygote] = {}

@@ -82,7 +82,9 @@ impl Piece {
     /// the piece, and [`Self::as_mut_slice`] refuses.
     ///
     /// The address is good, for reading and writing, as long as any share lives. Who writes there must see to it that
-    /// nobody reads the same bytes meanwhile: no slice of this piece and no peer.
+    /// nobody reads the same bytes meanwhile: no slice of this piece and no peer. (A peer with a private mapping sees what is
+    /// written late in the pages that it has not written itself.) In a forked child the address leads to the parent's
+    /// bytes, not to a copy of them.
     pub fn expose(&self) -> NonNull<u8> {
         let Inner { shared, place, length } = &*self.inner;
         if shared.is_own_process() {

@@ -44,7 +44,7 @@ impl Kind {
         length <= self.largest_segment() / 4
     }
 
-    /// The number of pieces that one segment is prepared for. A place is 28 bytes of the owner's private memory, so
+    /// The number of pieces that one segment is prepared for. A place is 32 bytes of the owner's private memory, so
     /// small messages get fewer places than granules, and, if it comes to that, another segment.
     pub(super) fn places(self, granules: u32) -> u32 {
         let places = match self {
@@ -90,7 +90,7 @@ pub(super) fn longest_reused(length: usize) -> usize {
 
 /// How much memory an arena keeps, of what nobody uses, before it returns some to the system.
 ///
-/// The kernel clears what it gives out and maps it page by page, which takes six times as long as filling it.
+/// The kernel clears what it gives out and maps it page by page, which takes ten times as long as filling it.
 pub(super) fn idle_limit(limit: usize) -> usize {
     limit / 2
 }

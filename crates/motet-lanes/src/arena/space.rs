@@ -157,7 +157,7 @@ impl Space {
     }
 
     fn grow(&mut self, size: usize, layout: Layout) -> Answer {
-        let evicted = self.evict_until(|books| books.held_bytes + size <= books.limit);
+        let evicted = self.evict_until(|books| size <= books.limit - books.held_bytes);
         self.statistics.held_bytes += size;
         Answer::Grow { size, layout, evicted }
     }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
-use rustix::process::Pid;
 
+use super::fork::Owner;
 use crate::arena::{Backing, Source};
 
 /// The file's length is fixed: no access inside it can ever meet its end.
@@ -70,6 +70,15 @@ impl Pages {
         Ok(Self { base, length })
     }
 
+    /// New pages of this process alone, cleared.
+    pub(super) fn anonymous(length: usize) -> io::Result<Self> {
+        let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
+        // SAFETY: as in `map`.
+        let base = unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), length, protection, flags)? };
+        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { base, length })
+    }
+
     /// The first byte.
     pub(crate) fn pointer(&self) -> NonNull<u8> {
         self.base
@@ -92,13 +101,13 @@ impl Drop for Pages {
 /// Segments of the system's memory.
 pub(crate) struct SystemSource {
     label: String,
-    owner: Pid,
+    owner: Owner,
 }
 
 impl SystemSource {
     /// A source for this process.
     pub(crate) fn new(label: &str) -> Self {
-        Self { label: label.to_owned(), owner: rustix::process::getpid() }
+        Self { label: label.to_owned(), owner: Owner::new() }
     }
 }
 
@@ -112,7 +121,7 @@ impl Source for SystemSource {
     }
 
     fn is_own_process(&self) -> bool {
-        rustix::process::getpid() == self.owner
+        self.owner.is_this_process()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Every system call of this crate.
 
 pub mod descriptors;
+mod fork;
 pub mod futex;
 pub(crate) mod memory;
 pub mod process;

@@ -13,13 +13,13 @@ const PAGE: usize = 4096;
 
 /// A source that counts.
 #[derive(Clone, Default)]
-pub struct Heap {
+pub(crate) struct Heap {
     /// Bytes in segments.
-    pub held: Arc<AtomicUsize>,
-    /// Nothing larger than this is given out, unless it is 0.
-    pub largest: Arc<AtomicUsize>,
+    pub(crate) held: Arc<AtomicUsize>,
+    /// All that is given out at a time, unless it is 0.
+    pub(crate) capacity: Arc<AtomicUsize>,
     /// Whether the arena is to believe that it is in a forked child.
-    pub forked: Arc<AtomicBool>,
+    pub(crate) forked: Arc<AtomicBool>,
 }
 
 struct Segment {
@@ -36,8 +36,8 @@ unsafe impl Sync for Segment {}
 impl Source for Heap {
     fn segment(&self, length: usize) -> io::Result<Arc<dyn Backing>> {
         assert!(length > 0 && length.is_multiple_of(PAGE));
-        let largest = self.largest.load(Ordering::Relaxed);
-        if largest > 0 && length > largest {
+        let capacity = self.capacity.load(Ordering::Relaxed);
+        if capacity > 0 && self.held.load(Ordering::Relaxed) + length > capacity {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
         let layout = Layout::from_size_align(length, PAGE).unwrap();

@@ -9,7 +9,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 use pyo3::{Borrowed, IntoPyObjectExt, ffi, intern};
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{CStr, c_int};
 
 /// A property of futures and tasks.
 pub fn property(name: &'static CStr, get: ffi::getter, set: Option<ffi::setter>) -> ffi::PyGetSetDef {
@@ -18,22 +18,25 @@ pub fn property(name: &'static CStr, get: ffi::getter, set: Option<ffi::setter>)
 
 macro_rules! getter {
     ($function:path) => {{
-        unsafe extern "C" fn get(this: *mut pyo3::ffi::PyObject, _: *mut c_void) -> *mut pyo3::ffi::PyObject {
+        unsafe extern "C" fn get(
+            this: *mut pyo3::ffi::PyObject,
+            _: *mut std::ffi::c_void,
+        ) -> *mut pyo3::ffi::PyObject {
             // SAFETY: the interpreter calls the getter with an object of the class, attached.
             unsafe { $crate::method::enter(this, |this| $function(this)) }
         }
         get
     }};
 }
-pub(super) use getter;
+pub(crate) use getter;
 
 macro_rules! setter {
     ($function:path) => {{
         unsafe extern "C" fn set(
             this: *mut pyo3::ffi::PyObject,
             value: *mut pyo3::ffi::PyObject,
-            _: *mut c_void,
-        ) -> c_int {
+            _: *mut std::ffi::c_void,
+        ) -> std::ffi::c_int {
             // SAFETY: the interpreter calls the setter with an object of the class, attached; no value means deletion.
             unsafe {
                 $crate::native::future_properties::enter_setter(this, value, |this, value| $function(this, value))
@@ -42,7 +45,7 @@ macro_rules! setter {
         Some(set as pyo3::ffi::setter)
     }};
 }
-pub(super) use setter;
+pub(crate) use setter;
 
 /// # Safety
 /// The pointers are those of a setter's call by the interpreter, attached.

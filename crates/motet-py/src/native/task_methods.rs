@@ -10,7 +10,6 @@ use pyo3::exceptions::{PyRecursionError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use pyo3::{Borrowed, IntoPyObjectExt, ffi};
-use std::ffi::{c_int, c_void};
 
 pub fn methods() -> Vec<ffi::PyMethodDef> {
     vec![

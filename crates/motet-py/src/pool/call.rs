@@ -1,5 +1,6 @@
 //! A call, from its submission to its end.
 
+use crate::call_future::CallFuture;
 use motet_lanes::lane::parcel::{Parcel, Staged};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -24,7 +25,7 @@ pub struct Options {
 pub struct Call {
     /// Counts up: an older call has a smaller one.
     pub number: u64,
-    pub future: Py<PyAny>,
+    pub future: CallFuture,
     pub function: Arc<Function>,
     /// The pickled arguments; nothing when there are none.
     pub arguments: Option<Py<PyBytes>>,

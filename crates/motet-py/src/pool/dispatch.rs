@@ -150,12 +150,13 @@ impl Pool {
             return call.finish(py, value.map_err(|error| error.into_value(py).into_any()));
         }
         let number = call.number;
-        let (future, options) = (call.future.clone_ref(py), call.options.as_ref());
-        let options = options.map(|options| options.policy.clone_ref(py));
+        let options = call.options.as_ref().map(|options| options.policy.clone_ref(py));
         self.hold(call);
-        let name = if kind == reply_kind::STOPPED { intern!(py, "stopped") } else { intern!(py, "raised") };
-        let again = policy.call_method1(name, (number, future, options, said.bytes))?;
-        self.release(number, again.is_truthy()?);
+        if kind == reply_kind::STOPPED {
+            policy.call_method1(intern!(py, "stopped"), (number, options))?;
+        } else {
+            policy.call_method1(intern!(py, "raised"), (number, options, said.bytes))?;
+        }
         Ok(())
     }
 

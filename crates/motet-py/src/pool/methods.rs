@@ -3,6 +3,7 @@
 use super::call::{Call, Function, Options};
 use super::memory::{self, Leased};
 use super::state::State;
+use crate::call_future;
 use crate::errors::os_error;
 use motet_lanes::sys::watch::{Watch, ring};
 use pyo3::exceptions::{PyKeyError, PyValueError};
@@ -11,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,20 +24,24 @@ pub struct Pool {
     held: Mutex<HashMap<u64, Call>>,
     watch: Watch,
     rung: AtomicBool,
+    next_call: AtomicU64,
     policy: Py<PyAny>,
     loads: Py<PyAny>,
 }
 
 #[pymethods]
 impl Pool {
+    /// `policy` decides what becomes of calls that end otherwise than by returning, `loads(bytes, buffers)` makes results.
+    /// `calls_per_worker`: how many calls a worker gets before it is replaced; 0 means any number.
     #[new]
-    fn new(policy: Py<PyAny>, loads: Py<PyAny>) -> PyResult<Self> {
+    fn new(policy: Py<PyAny>, loads: Py<PyAny>, calls_per_worker: u64) -> PyResult<Self> {
         let watch = Watch::new().map_err(os_error)?;
         Ok(Self {
-            state: Mutex::default(),
+            state: Mutex::new(State::new(calls_per_worker)),
             held: Mutex::default(),
             watch,
             rung: AtomicBool::new(false),
+            next_call: AtomicU64::new(1),
             policy,
             loads,
         })
@@ -53,48 +58,70 @@ impl Pool {
         drop(forgotten);
     }
 
-    /// Queues a call; gives its number.
-    #[pyo3(signature = (future, function, arguments, buffers=None, limit=None, policy=None, /))]
-    #[allow(clippy::too_many_arguments, reason = "one argument for each field of a call")]
-    fn submit(
-        &self,
-        py: Python<'_>,
-        future: Py<PyAny>,
+    /// Queues a call; gives its future.
+    #[pyo3(signature = (function, arguments, buffers=None, limit=None, policy=None, /))]
+    fn submit<'py>(
+        slf: &Bound<'py, Self>,
         function: u32,
         arguments: Option<Py<PyBytes>>,
-        buffers: Option<Bound<'_, PyList>>,
+        buffers: Option<Bound<'py, PyList>>,
         limit: Option<f64>,
         policy: Option<Py<PyAny>>,
-    ) -> PyResult<u64> {
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (py, this) = (slf.py(), slf.get());
         let buffers = match buffers {
             Some(outside) => {
-                memory::stage(py, memory::buffers_of(&outside)?, || self.lock().unfinished() != 0)?
+                memory::stage(py, memory::buffers_of(&outside)?, || this.lock().unfinished() != 0)?
             }
             None => Box::default(),
         };
         let limit_nanos = limit.map_or(0, |limit| (limit * 1e9) as u64);
         let policy = if limit_nanos == 0 { policy } else { Some(policy.unwrap_or_else(|| py.None())) };
         let options = policy.map(|policy| Box::new(Options { limit_nanos, policy }));
-        let mut state = self.lock();
+        let number = this.next_call.fetch_add(1, Ordering::Relaxed);
+        let future = call_future::new(py, Some(slf.clone().into_any().unbind()), number)?;
+        let object = future.object(py).clone();
+        let mut state = this.lock();
         let Some(function) = state.functions.get(&function).cloned() else {
+            drop(state);
             return Err(PyKeyError::new_err(function));
         };
-        let number = state.number_next_call();
+        state.counters.submitted += 1;
         state.enqueue(Call { number, future, function, arguments, buffers, options });
         state.pump();
-        Ok(number)
+        Ok(object)
     }
 
-    /// Takes a call back that no worker has begun: whether that was so.
-    fn withdraw(&self, number: u64) -> bool {
+    /// For the future: takes its call back, if no worker has begun it.
+    fn _withdraw(&self, number: u64) -> bool {
         // What is dropped here may run code: not under the lock.
         let call = self.lock().withdraw(number);
         call.is_some()
     }
 
-    /// Whether a worker is at this call.
-    fn is_running(&self, number: u64) -> bool {
+    /// For the future: whether a worker is at its call.
+    fn _is_running(&self, number: u64) -> bool {
         self.lane_of(number).is_some()
+    }
+
+    /// For the future: has its call stopped, if a worker is at it.
+    fn _kill(&self, py: Python<'_>, number: u64) -> PyResult<bool> {
+        self.policy(py).call_method1(intern!(py, "kill"), (number, "cancel"))?.is_truthy()
+    }
+
+    /// A call that was handed out has been stopped because somebody cancelled it.
+    fn finish_cancelled(&self, py: Python<'_>, number: u64) -> PyResult<()> {
+        let call = self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        if let Some(call) = call {
+            call_future::finish_cancelled(py, &call.future)?;
+        }
+        Ok(())
+    }
+
+    /// A call that was handed out has failed.
+    fn finish_failed(&self, py: Python<'_>, number: u64, error: Py<PyAny>) -> PyResult<()> {
+        let call = self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        call.map_or(Ok(()), |call| call.finish(py, Err(error)))
     }
 
     /// The lane whose worker is at this call.
@@ -104,6 +131,12 @@ impl Pool {
             side.running().is_some_and(|(call, _)| call.number == number)
         };
         state.lanes.iter().find(|(_, lane)| at_it(&lane.side)).map(|(lane, _)| *lane)
+    }
+
+    /// The call that the worker of a lane is at.
+    fn call_of(&self, lane: u32) -> Option<u64> {
+        let state = self.lock();
+        state.lanes.get(&lane)?.side.running().map(|(call, _)| call.number)
     }
 
     /// A new lane: its number, the descriptor of its memory, which is the pool's, and that of its socket, which is the
@@ -122,9 +155,9 @@ impl Pool {
     }
 
     /// After the worker's end and the delivery of its replies: queues again what it had not begun. Gives the number of the
-    /// call that ran, which waits for `release`, with its future and options.
+    /// call that ran, which waits for `queue_again`, `finish_failed` or `finish_cancelled`, and its options.
     #[allow(clippy::type_complexity, reason = "a tuple for Python")]
-    fn remove_lane(&self, py: Python<'_>, lane: u32) -> Option<(u64, Py<PyAny>, Option<Py<PyAny>>)> {
+    fn remove_lane(&self, py: Python<'_>, lane: u32) -> Option<(u64, Option<Py<PyAny>>)> {
         let running = {
             let mut state = self.lock();
             let wreck = state.remove_lane(lane)?;
@@ -135,26 +168,26 @@ impl Pool {
             wreck.running?
         };
         let options = running.options.as_ref().map(|options| options.policy.clone_ref(py));
-        let found = (running.number, running.future.clone_ref(py), options);
+        let found = (running.number, options);
         self.hold(running);
         Some(found)
     }
 
-    /// Decides on a call that was handed out: queued again, or done with.
-    pub fn release(&self, number: u64, again: bool) {
+    /// A call that was handed out is to run again.
+    fn queue_again(&self, number: u64) {
         let call = self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
-        if let Some(call) = call
-            && again
-        {
+        if let Some(call) = call {
             let mut state = self.lock();
             state.enqueue(call);
             state.pump();
         }
     }
 
-    /// Asks the worker of a lane to end when it has done what it has been sent; false when there is no room for that now.
-    fn stop_lane(&self, lane: u32) -> bool {
-        self.lock().lanes.get_mut(&lane).is_none_or(super::state::Lane::stop)
+    /// Asks the worker of a lane to end when it has done what it has been sent.
+    fn stop_lane(&self, lane: u32) {
+        if let Some(lane) = self.lock().lanes.get_mut(&lane) {
+            lane.stop();
+        }
     }
 
     /// Asks the worker of a lane to stop this call, if it is at it. A signal must follow.
@@ -169,9 +202,9 @@ impl Pool {
     }
 
     /// Takes back all that no worker has begun, and gives the futures.
-    fn withdraw_all(&self) -> Vec<Py<PyAny>> {
+    fn withdraw_all(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
         let calls = self.lock().withdraw_all();
-        calls.into_iter().map(|call| call.future).collect()
+        calls.into_iter().map(|call| call.future.object(py).clone().unbind()).collect()
     }
 
     /// Delivers replies until something else happens: descriptors that are readable, calls (lane, number) that have run longer
@@ -262,12 +295,7 @@ impl Pool {
 impl Call {
     /// Ends it. A future that was cancelled in the meantime is left alone.
     pub fn finish(self, py: Python<'_>, outcome: Result<Py<PyAny>, Py<PyAny>>) -> PyResult<()> {
-        let future = self.future.bind(py);
-        match outcome {
-            Ok(value) => future.call_method1(intern!(py, "set_result"), (value,))?,
-            Err(error) => future.call_method1(intern!(py, "set_exception"), (error,))?,
-        };
-        Ok(())
+        call_future::finish(py, &self.future, outcome).map(drop)
     }
 }
 

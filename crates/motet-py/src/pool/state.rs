@@ -27,8 +27,9 @@ pub struct Lane {
     known: HashSet<u32>,
     /// It gets no more calls: it is to end, or has.
     pub closing: bool,
-    /// Calls that it has answered.
-    pub answered: u64,
+    told_to_stop: bool,
+    /// Calls that it was given.
+    given: u64,
     /// The number of the call that was asked to stop last.
     pub stopped: Option<u64>,
 }
@@ -43,8 +44,9 @@ pub struct State {
     pub failed: Vec<(Call, AllocateError)>,
     /// Calls with a limit that are sent.
     pub limited: usize,
+    /// How many calls a worker gets; 0: any number.
+    calls_per_worker: u64,
     arena: Option<Arc<Arena>>,
-    next_call: u64,
     next_lane: u32,
     /// How long a call takes, smoothed, in nanoseconds; 0 before the first.
     usual_nanos: u64,
@@ -71,10 +73,8 @@ enum Refused {
 }
 
 impl State {
-    pub fn number_next_call(&mut self) -> u64 {
-        self.next_call += 1;
-        self.counters.submitted += 1;
-        self.next_call
+    pub fn new(calls_per_worker: u64) -> Self {
+        Self { calls_per_worker, ..Self::default() }
     }
 
     /// A new lane, and the worker's end of its socket.
@@ -85,7 +85,15 @@ impl State {
         // SAFETY: the other end is a worker, which runs this crate.
         let peer = unsafe { Peer::new(arena, here) };
         self.next_lane += 1;
-        let lane = Lane { side, peer, known: HashSet::new(), closing: false, answered: 0, stopped: None };
+        let lane = Lane {
+            side,
+            peer,
+            known: HashSet::new(),
+            closing: false,
+            told_to_stop: false,
+            given: 0,
+            stopped: None,
+        };
         self.lanes.insert(self.next_lane, lane);
         Ok((self.next_lane, there))
     }
@@ -176,7 +184,14 @@ impl State {
         let limited = usize::from(call.limit_nanos() != 0);
         let lane = self.lanes.get_mut(&lane).expect("the caller has found it");
         match lane.send(&arena, call) {
-            Ok(()) => self.limited += limited,
+            Ok(()) => {
+                self.limited += limited;
+                lane.given += 1;
+                // A call that is taken back counts: a worker less or more does not matter.
+                if lane.given == self.calls_per_worker {
+                    lane.stop();
+                }
+            }
             Err(Refused::Failed(call, error)) => self.failed.push((call, error)),
             Err(Refused::Busy(call)) => {
                 self.enqueue(call);
@@ -316,17 +331,21 @@ impl Lane {
                 request.message.set_inline(&[]);
             });
         }
+        if self.closing {
+            self.stop();
+        }
     }
 
-    /// Asks the worker to end when it has done what it has been sent.
-    pub fn stop(&mut self) -> bool {
+    /// Asks the worker to end when it has done what it has been sent; as soon as there is room for that.
+    pub fn stop(&mut self) {
         self.closing = true;
-        let sent = self.side.send_order(None, |request| {
-            request.kind = request_kind::STOP;
-            request.message.set_inline(&[]);
-        });
-        self.side.wake();
-        sent
+        if !self.told_to_stop {
+            self.told_to_stop = self.side.send_order(None, |request| {
+                request.kind = request_kind::STOP;
+                request.message.set_inline(&[]);
+            });
+            self.side.wake();
+        }
     }
 }
 

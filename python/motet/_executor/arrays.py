@@ -1,0 +1,64 @@
+"""Arrays that are born in shared memory, so that calls take and return them without a copy."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from motet import _motet
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
+
+__all__ = ["empty", "empty_like", "set_arena_limit"]
+
+
+def empty(shape: int | tuple[int, ...], dtype: DTypeLike = float, order: str = "C") -> NDArray[Any]:
+    """As `numpy.empty`, in memory that workers see.
+
+    Passing the array (or a slice of it that is contiguous) to a call of a process executor, or returning
+    it from one, copies nothing. The receiver has its own copy of what it writes to; do not write to the
+    array yourself between `submit` and the result, for the receiver may see that or not.
+
+    Raises:
+        ArenaFull, ArgumentTooLarge: there is not so much shared memory; see `set_arena_limit`.
+        TypeError: `dtype` holds Python objects, which cannot be shared.
+    """
+    import numpy as np
+
+    kind = np.dtype(dtype)
+    if kind.hasobject:
+        raise TypeError(f"an array of {kind} holds Python objects, which cannot be in shared memory")
+    lengths = (shape,) if isinstance(shape, int) else tuple(shape)
+    if any(length < 0 for length in lengths):
+        raise ValueError(f"negative dimensions are not allowed: {shape}")
+    count = math.prod(lengths)
+    if count * kind.itemsize == 0:
+        return np.empty(lengths, kind, order=order)  # type: ignore[call-overload,no-any-return]
+    memory = _motet.ArenaBuffer(count * kind.itemsize)
+    return np.ndarray(lengths, kind, buffer=memory, order=order)  # type: ignore[call-overload,no-any-return]
+
+
+def empty_like(array: NDArray[Any], dtype: DTypeLike | None = None, shape: Any = None) -> NDArray[Any]:
+    """As `numpy.empty_like`, in memory that workers see; see `empty`."""
+    import numpy as np
+
+    prototype = np.asarray(array)
+    order = "F" if prototype.flags.f_contiguous and not prototype.flags.c_contiguous else "C"
+    return empty(prototype.shape if shape is None else shape, dtype or prototype.dtype, order)
+
+
+def set_arena_limit(limit: int) -> None:
+    """Set how many bytes of memory this process may share with workers, and each worker with it.
+
+    Without that it is 4 GiB, or a quarter of the memory of the machine or the control group, whichever is
+    less. When it is used up, `submit` waits until calls have ended.
+
+    Raises:
+        RuntimeError: there is an executor or an array of `empty` already.
+    """
+    if not isinstance(limit, int):
+        raise TypeError(f"limit is to be a number of bytes, not {limit!r}")
+    if limit < 1 << 20:
+        raise ValueError(f"limit is to be at least 1 MiB, not {limit} bytes")
+    _motet._set_arena_limit(limit)
