@@ -10,11 +10,14 @@ from reprlib import Repr
 from typing import TYPE_CHECKING, Any
 
 from . import errors, progress
-from .chunks import PATIENCE, TARGET, ChunkSizer, FixedSize, Task, carrying, dump_function, run_chunk, run_shipped
+from .chunk_sizes import PATIENCE, TARGET, ChunkSizer, FixedSize
+from .chunks import Task, carrying, dump_function, run_chunk, run_shipped
+from .culprits import name_of
 from .executor import Executor
 from .flight import Chunk, Flight
 from .pools import Loan, borrow, give_back
 from .processes import ProcessWorkers
+from .shipping import dump_call
 
 if TYPE_CHECKING:
     from .mapping import Plan
@@ -27,7 +30,7 @@ ITEMS_AHEAD = 2
 SMALL = 2048
 
 # What says that one item cannot be sent; others can.
-_REFUSALS = (errors.NotShippable, errors.ArgumentTooLarge, errors.ArenaFull)
+REFUSALS = (errors.NotShippable, errors.ArgumentTooLarge, errors.ArenaFull)
 
 
 class Source:
@@ -64,7 +67,7 @@ class Course:
             buffer=plan.buffer,
             ahead=ahead * plan.workers,
             sizer=self.sizer,
-            refusals=_REFUSALS,
+            refusals=REFUSALS,
         )
         self._plan = plan
         self._alone = alone
@@ -140,27 +143,21 @@ class ExecutorWorkers:
 
     def __init__(self, plan: Plan) -> None:
         self.alone = plan.timeout is not None
-        self._plan = plan
-        self._loan: Loan | None = None
-        if self.alone or plan.retries or plan.initializer is not None:
-            self._executor = Executor(
-                plan.on,
-                plan.workers,
-                initializer=plan.initializer,
-                initargs=plan.initargs,
-                timeout=plan.timeout,
-                retries=plan.retries,
-            )
-        else:
-            self._loan = borrow(plan.on, plan.workers)
-            self._executor = self._loan.executor
         several = len(plan.iterables) > 1
-        budget = PATIENCE * TARGET if plan.chunk is None else 0.0
         self._several = several
-        self._task = Task(several, plan.on_error, plan.retries, budget)
+        self._task = Task(
+            several, plan.on_error, plan.retries, PATIENCE * TARGET if plan.chunk is None else 0.0
+        )
+        self._loan: Loan | None = None
+        if plan.initializer is None:
+            self._loan = borrow(plan.on, plan.workers)
+            executor = self._loan.executor
+        else:
+            executor = Executor(plan.on, plan.workers, initializer=plan.initializer, initargs=plan.initargs)
+        self._executor = executor
         self._runner: Callable[..., Any] = run_chunk
         self._function: Any = plan.function
-        if not self.alone and isinstance(self._executor._workers, ProcessWorkers):
+        if not self.alone and _ships(executor):
             try:
                 data = dump_function(plan.function)
             except BaseException:
@@ -170,15 +167,32 @@ class ExecutorWorkers:
                 self._runner, self._function = run_shipped, data
             else:
                 self._runner, self._function = carrying(data), None
+        self._name = name_of(plan.function)
+        name = None if self.alone else self._name
+        self._submit = executor.options(timeout=plan.timeout, retries=plan.retries, name=name).submit
 
     def send(self, items: list[Any]) -> Any:
         """Have a worker call the function with the items."""
         if self.alone:
             item = items[0]
-            return self._executor.submit(self._function, *(item if self._several else (item,)))
-        if self._function is None:
-            return self._executor.submit(self._runner, items, self._task)
-        return self._executor.submit(self._runner, self._function, items, self._task)
+            future = self._submit(self._function, *(item if self._several else (item,)))
+        elif self._function is None:
+            future = self._submit(self._runner, items, self._task)
+        else:
+            future = self._submit(self._runner, self._function, items, self._task)
+        if future.done():
+            self._raise_refusal(future, items)
+        return future
+
+    def _raise_refusal(self, future: Any, items: list[Any]) -> None:
+        """Raise why the items could not be sent. What a worker says has its traceback for a cause."""
+        error = None if future.cancelled() else future.exception()
+        if not isinstance(error, REFUSALS) or isinstance(error.__cause__, errors.RemoteTraceback):
+            return
+        if len(items) == 1 and not self.alone:
+            # Named as the user's function has it.
+            dump_call(items[0] if self._several else (items[0],), {}, None, self._name)
+        raise error
 
     def close(self, clean: bool) -> None:
         """No more will be sent. `clean`: nothing is in flight."""
@@ -186,6 +200,11 @@ class ExecutorWorkers:
             give_back(self._loan)
         else:
             self._executor.shutdown(wait=False, cancel_futures=not clean)
+
+
+def _ships(executor: Executor) -> bool:
+    """Whether functions travel to its workers."""
+    return isinstance(executor._workers, ProcessWorkers)
 
 
 def _cancel(future: Any) -> None:

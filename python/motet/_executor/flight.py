@@ -8,7 +8,7 @@ from heapq import heappop, heappush
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from .chunks import ChunkSizer, FixedSize
+from .chunk_sizes import ChunkSizer, FixedSize
 
 
 class Chunk:

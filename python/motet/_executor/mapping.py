@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-import os
-import sys
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Generator, Iterable, Iterator
 from inspect import iscoroutinefunction
-from typing import Any, NamedTuple, TypeVar, cast, overload
+from typing import Any, NamedTuple, TypeVar, cast, get_args, overload
 
 from .chunks import OnError
+from .executor import Place
+from .machine import usable_cpus
 
 T = TypeVar("T")
 
-PLACES = ("auto", "processes", "threads", "interpreters")
-ANSWERS = ("raise", "return", "skip")
 # Calls of an asynchronous function at the same time: as many connections as HTTP clients usually keep.
 TASKS = 100
 
@@ -25,7 +23,7 @@ class Plan(NamedTuple):
 
     function: Callable[..., Any]
     iterables: tuple[Any, ...]
-    on: str
+    on: Place
     workers: int
     ordered: bool
     buffer: int | None
@@ -44,7 +42,7 @@ class Plan(NamedTuple):
 def map(
     function: Callable[..., Coroutine[Any, Any, T]],
     *iterables: Iterable[Any],
-    on: str = ...,
+    on: Place = ...,
     workers: int | None = ...,
     ordered: bool = ...,
     buffer: int | None = ...,
@@ -60,7 +58,7 @@ def map(
 def map(
     function: Callable[..., T],
     *iterables: Iterable[Any],
-    on: str = ...,
+    on: Place = ...,
     workers: int | None = ...,
     ordered: bool = ...,
     buffer: int | None = ...,
@@ -75,7 +73,7 @@ def map(
 def map(
     function: Callable[..., Any],
     *iterables: Iterable[Any],
-    on: str = "auto",
+    on: Place = "auto",
     workers: int | None = None,
     ordered: bool = True,
     buffer: int | None = None,
@@ -87,34 +85,37 @@ def map(
     initializer: Callable[..., object] | None = None,
     initargs: tuple[Any, ...] = (),
 ) -> Generator[Any, None, None]:
-    """Calls the function with each item on workers, or on an event loop if it is asynchronous; gives the results.
+    """Calls the function with each item, on workers or, if it is asynchronous, on a loop; gives the results.
 
     Lazy and bounded: nothing begins before the first result is asked for, and items are taken from the
     iterables in the caller's thread, as results are. Several iterables are gone through together, up to the
     end of the shortest. A result that is ready waits at most until the iterables have given the next chunk.
 
     Args:
-        on: Where calls run: as in `motet.Executor`. Asynchronous functions run on a loop in a thread of its own.
-        workers: How many calls run at the same time: by default as many as there are processors, or 100 of an
-            asynchronous function.
+        on: Where calls run, as in `motet.Executor`. Asynchronous functions run on a loop in a thread of its
+            own.
+        workers: How many calls run at the same time: by default as many as there are processors that the
+            process may use, or 100 of an asynchronous function.
         ordered: Results in the order of the items; otherwise as they come.
         buffer: How many items may have been taken whose results have not been. By default 4 chunks for each
             worker, or 2 items for each call of an asynchronous function.
-        chunk: How many items travel together. By default about a millisecond of work, as measured, one at first.
-        timeout: Seconds for each item's call, after which it is stopped and counts as failed: `CallTimeout`.
-            Items then travel alone.
-        retries: How many times a call that failed is tried again. Items whose worker died are tried again as
-            well, with all of their chunk.
+        chunk: How many items travel together. By default about a millisecond of work, as measured while it
+            goes; one at first.
+        timeout: Seconds for each attempt of an item, after which it is stopped and has failed of
+            `CallTimeout`. Items then travel alone.
+        retries: How many times a call that failed is tried again. Where a worker died, all items of its chunk
+            are.
         progress: Shows a bar on a terminal and in notebooks, otherwise lines, on `sys.stderr`.
         on_error: With "raise" the exception of a call is raised in the item's place, with a note that names
-            the item, and the rest is cancelled; with "return" the exception is given in the result's place;
-            with "skip" there is nothing in its place.
-        initializer, initargs: A function and arguments that each worker calls before all else.
+            the item (counted from 0), and the rest is cancelled; with "return" the exception is given in the
+            result's place; with "skip" nothing is. Exceptions that are no `Exception` are always raised.
+        initializer, initargs: A function that each worker calls with these arguments before all else.
 
-    Functions that travel to worker processes do so once, as they are when the mapping begins. The iterables' own
-    exceptions are raised behind the results of what they gave before. `close()`, or dropping the iterator,
-    cancels what is left: calls in processes and on a loop are stopped, calls in threads are not. If a
-    worker dies, all items of its chunk have failed. The iterator is for one thread at a time.
+    Functions that travel to worker processes do so once, as they are when the mapping begins. An iterable's
+    own exception is raised behind the results of what came before it. `close()`, or dropping the iterator,
+    cancels what is left: calls in processes and on a loop are stopped, calls in threads are not. If a worker
+    dies, all items of its chunk have failed. Workers are kept for a while for the next mapping, unless an
+    initializer began them. The iterator is for one thread at a time.
 
     Raises:
         TypeError, ValueError: An argument is not right.
@@ -126,9 +127,8 @@ def map(
     )  # fmt: skip
     for iterable in iterables:
         if isinstance(iterable, AsyncIterable) and not isinstance(iterable, Iterable):
-            raise TypeError(
-                f"motet.map: {type(iterable).__name__!r} object is only asynchronously iterable; use motet.amap"
-            )
+            kind = type(iterable).__name__
+            raise TypeError(f"motet.map: {kind!r} object is iterable asynchronously only; use motet.amap")
     _check_that_nothing_is_blocked()
     items = _together(iterables)
     from .plain_mapping import results
@@ -140,7 +140,7 @@ def map(
 def amap(
     function: Callable[..., Coroutine[Any, Any, T]],
     *iterables: Iterable[Any] | AsyncIterable[Any],
-    on: str = ...,
+    on: Place = ...,
     workers: int | None = ...,
     ordered: bool = ...,
     buffer: int | None = ...,
@@ -156,7 +156,7 @@ def amap(
 def amap(
     function: Callable[..., T],
     *iterables: Iterable[Any] | AsyncIterable[Any],
-    on: str = ...,
+    on: Place = ...,
     workers: int | None = ...,
     ordered: bool = ...,
     buffer: int | None = ...,
@@ -171,7 +171,7 @@ def amap(
 def amap(
     function: Callable[..., Any],
     *iterables: Iterable[Any] | AsyncIterable[Any],
-    on: str = "auto",
+    on: Place = "auto",
     workers: int | None = None,
     ordered: bool = True,
     buffer: int | None = None,
@@ -228,8 +228,8 @@ def _plan(
         raise TypeError(f"{name}: there must be an iterable at least")
     if initializer is not None and not callable(initializer):
         raise TypeError(f"{name}: the initializer is a {type(initializer).__name__}, which cannot be called")
-    _check_choice(name, "on", on, PLACES)
-    _check_choice(name, "on_error", on_error, ANSWERS)
+    _check_choice(name, "on", on, get_args(Place))
+    _check_choice(name, "on_error", on_error, get_args(OnError))
     for label, number, least in (("workers", workers, 1), ("buffer", buffer, 1), ("chunk", chunk, 1)):
         if number is not None:
             _check_whole(name, label, number, least)
@@ -245,7 +245,7 @@ def _plan(
     if is_async and on != "auto":
         raise ValueError(f"{name}: an asynchronous function runs on an event loop, not on {on!r}")
     if workers is None:
-        workers = TASKS if is_async else _processors()
+        workers = TASKS if is_async else usable_cpus()
     return Plan(
         function, iterables, on, workers, bool(ordered), buffer, chunk, timeout, retries, bool(progress),
         cast("OnError", on_error), initializer, tuple(initargs), is_async, name,
@@ -259,7 +259,9 @@ def _together(iterables: tuple[Any, ...]) -> Iterator[Any]:
 
 def _check_choice(name: str, label: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise ValueError(f"{name}: {label} must be one of {', '.join(builtins.map(repr, choices))}, not {value!r}")
+        raise ValueError(
+            f"{name}: {label} must be one of {', '.join(builtins.map(repr, choices))}, not {value!r}"
+        )
 
 
 def _check_whole(name: str, label: str, value: object, least: int) -> None:
@@ -270,17 +272,11 @@ def _check_whole(name: str, label: str, value: object, least: int) -> None:
 
 
 def _is_async(function: Any) -> bool:
-    return iscoroutinefunction(function) or iscoroutinefunction(getattr(type(function), "__call__", None))
-
-
-def _processors() -> int:
-    if sys.version_info >= (3, 13):
-        return os.process_cpu_count() or 1
-    return len(os.sched_getaffinity(0)) or 1
+    return iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__)
 
 
 def _check_that_nothing_is_blocked() -> None:
     if asyncio._get_running_loop() is not None:
         raise RuntimeError(
-            "motet.map() would block the event loop that runs in this thread; use 'async for' with motet.amap()"
+            "motet.map() would block the event loop of this thread; use 'async for' with motet.amap()"
         )

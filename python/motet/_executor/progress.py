@@ -86,14 +86,14 @@ class Lines:
         self._write(self._clock())
 
     def _write(self, now: float) -> None:
-        from tqdm import tqdm
+        from tqdm import tqdm  # type: ignore[import-untyped]
 
         form = "{desc}: {n_fmt}/{total_fmt} ({percentage:.0f}%) [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
         if self._total is None:
             form = "{desc}: {n_fmt} [{elapsed}, {rate_fmt}{postfix}]"
         line = tqdm.format_meter(
             self._items,
-            self._total,  # type: ignore[arg-type]
+            self._total,
             now - self._begin,
             prefix=self._name,
             bar_format=form,
@@ -109,13 +109,13 @@ def show(total: int | None, name: str) -> Progress:
     if file is None:
         return Silence()
     if "IPython" in sys.modules:
-        from tqdm.auto import tqdm
+        from tqdm import auto as kinds  # type: ignore[import-untyped]
     elif file.isatty():
-        from tqdm import tqdm
+        from tqdm import std as kinds
     else:
         return Lines(total, name, file)
     # A kind of its own: its lock need not be shared with other processes, and no thread looks after it.
-    own = type("Bar", (tqdm,), {"monitor_interval": 0})
+    own: Any = type("Bar", (kinds.tqdm,), {"monitor_interval": 0})
     own.set_lock(threading.RLock())
     return Bar(own(total=total, desc=name, file=file, dynamic_ncols=True))
 
