@@ -109,7 +109,7 @@ def show(total: int | None, name: str) -> Progress:
     if file is None:
         return Silence()
     if "IPython" in sys.modules:
-        from tqdm import auto as kinds  # type: ignore[import-untyped]
+        from tqdm import auto as kinds
     elif file.isatty():
         from tqdm import std as kinds
     else:
