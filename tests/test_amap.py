@@ -145,11 +145,10 @@ def test_errors_in_each_mode(make_loop: MakeLoop, is_async: bool) -> None:
         assert isinstance(found[1], ZeroDivisionError)
         assert found[1].__notes__ == ["motet.amap: item 1 (argument 0)"]
         assert [n async for n in motet.amap(function, [1, 0, 2], workers=1, on_error="skip")] == [6, 3]
-        some = []
+        results = motet.amap(function, [1, 0, 2], workers=1)
+        assert await anext(results) == 6
         with pytest.raises(ZeroDivisionError):
-            async for n in motet.amap(function, [1, 0, 2], workers=1):
-                some.append(n)
-        assert some == [6]
+            await anext(results)
 
     run(make_loop, main())
 
@@ -161,11 +160,10 @@ def test_an_exception_of_the_iterable_is_its_own(make_loop: MakeLoop) -> None:
         raise LookupError("the iterable's own")
 
     async def main() -> None:
-        found = []
+        results = motet.amap(slow_square, numbers())
+        assert [await anext(results), await anext(results)] == [1, 4]
         with pytest.raises(LookupError, match="own"):
-            async for n in motet.amap(slow_square, numbers()):
-                found.append(n)
-        assert found == [1, 4]
+            await anext(results)
 
     run(make_loop, main())
 
