@@ -58,7 +58,9 @@ def test_the_item_is_told_in_few_words() -> None:
 @pytest.mark.parametrize("chunk", [None, 1, 7, 100])
 @pytest.mark.parametrize("ordered", [True, False])
 def test_exceptions_as_results_and_left_out(chunk: int | None, ordered: bool) -> None:
-    found = list(motet.map(refuse_17, range(50), workers=2, chunk=chunk, ordered=ordered, on_error="return"))
+    found: list[Any] = list(
+        motet.map(refuse_17, range(50), workers=2, chunk=chunk, ordered=ordered, on_error="return")
+    )
     (error,) = (result for result in found if isinstance(result, LookupError))
     assert error.__notes__ == ["motet.map: item 17 (argument 17)"]
     if ordered:
@@ -129,7 +131,7 @@ def test_a_worker_that_dies_costs_its_chunk() -> None:
             os._exit(1)
         return number
 
-    found = list(motet.map(die_at_3, range(6), workers=2, chunk=2, on_error="return"))
+    found: list[Any] = list(motet.map(die_at_3, range(6), workers=2, chunk=2, on_error="return"))
     assert found[:2] + found[4:] == [0, 1, 4, 5]
     assert [type(result) for result in found[2:4]] == [motet.WorkerDied] * 2
     with pytest.raises(motet.WorkerDied, match="die_at_3") as raised:
@@ -205,7 +207,7 @@ def test_asynchronous_iterables_are_for_amap() -> None:
         yield 1
 
     with pytest.raises(TypeError, match=r"use motet\.amap"):
-        motet.map(square, numbers())  # type: ignore[call-overload]
+        motet.map(square, numbers())
 
 
 def test_not_on_the_thread_of_a_loop() -> None:

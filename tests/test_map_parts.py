@@ -162,7 +162,8 @@ def test_a_flight_delivers_each_item_once(
 
     flight = Flight(send, ordered=ordered, buffer=buffer, ahead=ahead, sizer=FixedSize(size))
     numbers = iter(range(count))
-    taken, delivered = 0, []
+    taken = 0
+    delivered: list[int] = []
     decisions = itertools.chain(choices, itertools.repeat((0, 9)))
     while True:
         flight.send_returned()

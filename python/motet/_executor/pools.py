@@ -29,7 +29,8 @@ class _Kept(NamedTuple):
 
 
 _kept: dict[tuple[str, int], _Kept] = {}
-_lock = threading.Lock()
+# Taken again by the thread that has it, when an abandoned mapping is collected there.
+_lock = threading.RLock()
 
 
 def borrow(on: Place, workers: int) -> Loan:
@@ -51,14 +52,19 @@ def borrow(on: Place, workers: int) -> Loan:
 
 def give_back(loan: Loan) -> None:
     """The executor, at which nothing is left to do, can be used by the next."""
+    if loan.executor._shutdown:
+        # The interpreter exits.
+        return
     timer = threading.Timer(IDLE, _end, (loan,))
     timer.daemon = True
+    timer.name = "motet.map, idle"
+    kept = _Kept(loan, timer)
     with _lock:
         leaving = [_kept.pop(loan.key, None)]
         if len(_kept) >= KEPT:
             leaving.append(_kept.pop(next(iter(_kept))))
-        _kept[loan.key] = _Kept(loan, timer)
-        timer.start()
+        _kept[loan.key] = kept
+    timer.start()
     for other in leaving:
         if other is not None:
             other.timer.cancel()
@@ -94,7 +100,7 @@ def _surroundings() -> Any:
 
 def _forget() -> None:
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     _kept.clear()
 
 
