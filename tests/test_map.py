@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
+import subprocess
+import sys
+import textwrap
 import threading
 import weakref
 from collections.abc import Iterator
@@ -213,3 +217,40 @@ def test_an_initializer_runs_in_the_workers() -> None:
 
     with pytest.raises(BrokenExecutor, match="initializer"):
         list(motet.map(square, range(10), workers=2, initializer=fail, on_error="skip"))
+
+
+def test_the_interpreter_exits_with_iterators_left(run_program: RunProgram) -> None:
+    done = run_program(
+        """
+        import itertools, motet
+
+        async def same(number):
+            return number
+
+        left = motet.map(abs, itertools.count(), workers=2)
+        other = motet.map(same, itertools.count())
+        print(next(left), next(other))
+        """
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("0 0\n", "", 0)
+
+
+def test_ctrl_c_ends_a_mapping_with_its_calls() -> None:
+    program = """
+        import time, motet
+
+        def wait(number):
+            if number:
+                time.sleep(600)
+
+        for _ in motet.map(wait, range(4), workers=2):
+            print("ready", flush=True)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT
+    assert told.rstrip().endswith(b"KeyboardInterrupt")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import concurrent.futures
+import os
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -62,6 +64,7 @@ class LoopThread:
         self._thread = threading.Thread(target=self._run, name="motet.map", daemon=True)
         self._thread.start()
         self._loop = self._begun.result()
+        _open.add(self)
 
     def submit(self, arguments: tuple[Any, ...]) -> concurrent.futures.Future[Any]:
         """Call the function on the loop."""
@@ -69,6 +72,9 @@ class LoopThread:
 
     def close(self) -> None:
         """Cancel what runs, and wait until it has ended."""
+        if self not in _open:
+            return
+        _open.discard(self)
         assert self._end is not None
         self._loop.call_soon_threadsafe(self._end.set)
         if self._thread is not threading.current_thread():
@@ -91,3 +97,17 @@ class LoopThread:
             self._prepare()
         self._begun.set_result(asyncio.get_running_loop())
         await self._end.wait()
+
+
+_open: set[LoopThread] = set()
+
+
+def _end_all() -> None:
+    """At the interpreter's exit: later, nobody can wait for a thread."""
+    for thread in list(_open):
+        thread.close()
+
+
+atexit.register(_end_all)
+# A child has none of the threads.
+os.register_at_fork(after_in_child=_open.clear)
