@@ -38,8 +38,10 @@ __all__ = [
     "TimerHandle",
     "WorkerDied",
     "__version__",
+    "amap",
     "empty",
     "empty_like",
+    "map",
     "new_event_loop",
     "open",
     "open_connection",
@@ -76,6 +78,7 @@ if TYPE_CHECKING:
     )
     from ._executor.executor import Executor
     from ._executor.futures import CallFuture
+    from ._executor.mapping import amap, map
     from ._files import (
         AsyncBinaryFile,
         AsyncFile,
@@ -135,8 +138,10 @@ else:
         "Task": "_motet",
         "TimerHandle": "_motet",
         "WorkerDied": "_executor.errors",
+        "amap": "_executor.mapping",
         "empty": "_executor.arrays",
         "empty_like": "_executor.arrays",
+        "map": "_executor.mapping",
         "new_event_loop": "_loop",
         "open": "_files",
         "open_connection": "_streams",
