@@ -267,10 +267,10 @@ def test_a_forked_child_begins_anew(run_program: RunProgram) -> None:
     program = """
         import os, threading, warnings
         from motet._executor.threads import ThreadWorkers
-        from motet._executor.worker import Setup
+        from motet._executor.threads import Setup
 
         warnings.simplefilter("ignore")
-        workers = ThreadWorkers(1, Setup(None, (), None), "test")
+        workers = ThreadWorkers(1, Setup(None, ()), "test")
         begun, release = threading.Event(), threading.Event()
 
         def block():

@@ -175,9 +175,9 @@ def test_an_abandoned_thread_does_not_keep_the_program(run_program: RunProgram) 
         import threading
         from motet._executor.calls import Call, Options
         from motet._executor.threads import ThreadWorkers
-        from motet._executor.worker import Setup
+        from motet._executor.threads import Setup
 
-        workers = ThreadWorkers(1, Setup(None, (), None), "test")
+        workers = ThreadWorkers(1, Setup(None, ()), "test")
         block = threading.Lock()
         block.acquire()
         future = workers.submit(block.acquire, (), {}, Call(Options(timeout=0.01), block.acquire))
@@ -194,7 +194,7 @@ def test_an_abandoned_thread_that_outlives_the_interpreter_does_no_harm(run_prog
         import time
         from motet._executor.calls import Call, Options
         from motet._executor.threads import ThreadWorkers
-        from motet._executor.worker import Setup
+        from motet._executor.threads import Setup
 
         def insist():
             # Often without the interpreter, so that it wants it back while that ends.
@@ -210,7 +210,7 @@ def test_an_abandoned_thread_that_outlives_the_interpreter_does_no_harm(run_prog
                 time.sleep(0.05)
 
         keep = Slow()
-        workers = ThreadWorkers(1, Setup(None, (), None), "test")
+        workers = ThreadWorkers(1, Setup(None, ()), "test")
         future = workers.submit(insist, (), {}, Call(Options(timeout=0.01), insist))
         print(type(future.exception(30)).__name__, workers.submit(pow, (2, 3), {}, None).result(30))
         workers.close()

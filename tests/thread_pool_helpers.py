@@ -10,7 +10,7 @@ from typing import Any
 from motet._executor.calls import Call, Options
 from motet._executor.futures import CallFuture
 from motet._executor.threads import ThreadWorkers
-from motet._executor.worker import Setup
+from motet._executor.threads import Setup
 
 LONG = 60
 
@@ -21,7 +21,7 @@ class Pool:
     def __init__(
         self, count: int, initializer: Callable[..., object] | None = None, *initargs: object
     ) -> None:
-        self.workers = ThreadWorkers(count, Setup(initializer, initargs, None), "test")
+        self.workers = ThreadWorkers(count, Setup(initializer, initargs), "test")
 
     def submit(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> CallFuture[Any]:
         return self.workers.submit(function, arguments, keywords, None)

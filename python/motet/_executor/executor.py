@@ -16,6 +16,8 @@ from . import errors, machine, starting
 from .calls import Call, Options
 from .futures import CallFuture
 from .processes import ProcessWorkers, Settings
+from .threads import Setup as ThreadSetup
+from .threads import ThreadWorkers
 from .worker import Setup
 from .worker_process import Worker
 
@@ -93,24 +95,34 @@ class Executor(concurrent.futures.Executor):
         self._max_workers = count
         self._shutdown = False
         self._process = os.getpid()
-        if on in ("threads", "interpreters"):
-            raise NotImplementedError(f"on={on!r} is not there yet")
+        if on == "interpreters":
+            raise NotImplementedError("on='interpreters' is not there yet; use 'processes' or 'threads'")
+        place, self._decision = _decide(on)
+        name = thread_name_prefix or "motet"
+        limit = _checked_count("memory_limit", memory_limit)
+        calls = _checked_count("max_tasks_per_child", max_tasks_per_child)
         begun, self._inherited = None, None
-        if initializer is not None:
-            begun, self._inherited = starting.dump(initializer, initargs)
-        self._workers = ProcessWorkers(
-            Settings(
-                count,
-                _setup(begun, count, threads_per_worker),
-                tuple(preload),
-                thread_name_prefix or "motet",
-                strict,
-                _checked_count("memory_limit", memory_limit),
-                _checked_count("max_tasks_per_child", max_tasks_per_child),
-                tag_output,
-                None if self._inherited is None else weakref.ref(self._inherited),
+        self._workers: ProcessWorkers | ThreadWorkers
+        if place == "threads":
+            if limit or calls or strict:
+                raise ValueError("memory_limit, max_tasks_per_child and strict are for on='processes'")
+            self._workers = ThreadWorkers(count, ThreadSetup(initializer, initargs), name)
+        else:
+            if initializer is not None:
+                begun, self._inherited = starting.dump(initializer, initargs)
+            self._workers = ProcessWorkers(
+                Settings(
+                    count,
+                    _setup(begun, count, threads_per_worker),
+                    tuple(preload),
+                    name,
+                    strict,
+                    limit,
+                    calls,
+                    tag_output,
+                    None if self._inherited is None else weakref.ref(self._inherited),
+                )
             )
-        )
         self._finalizer = weakref.finalize(self, self._workers.close)
         self._finalizer.atexit = False
         _open.add(self)
@@ -126,7 +138,7 @@ class Executor(concurrent.futures.Executor):
         """
         return self._submit(self._options, fn, args, kwargs)
 
-    def map(
+    def map(  # type: ignore[override]
         self,
         fn: Callable[..., T],
         /,
@@ -135,7 +147,7 @@ class Executor(concurrent.futures.Executor):
         chunksize: int = 1,
         **more: Any,
     ) -> Iterator[T]:
-        """As `concurrent.futures.Executor.map`. `chunksize` changes nothing: calls are sent in batches anyway.
+        """As `concurrent.futures.Executor.map`. `chunksize` changes nothing: calls go in batches anyway.
 
         Raises:
             ValueError: `chunksize` is less than 1.
@@ -207,7 +219,7 @@ class Executor(concurrent.futures.Executor):
     @property
     def decision(self) -> str:
         """Where the calls run, and why, in one sentence."""
-        return "processes, because the executor was made so"
+        return self._decision
 
     def statistics(self) -> dict[str, Any]:
         """Counts of calls (`submitted`, `finished`, `queued`, `sent`), of workers, and of shared memory."""
@@ -221,22 +233,29 @@ class Executor(concurrent.futures.Executor):
     @property
     def _processes(self) -> dict[int, Worker]:
         """As in `ProcessPoolExecutor`: by process number. Waits for those that were asked for."""
-        return self._workers.born()
+        return self._workers.born() if isinstance(self._workers, ProcessWorkers) else {}
 
     @property
     def _executor_manager_thread(self) -> threading.Thread | None:
         """As in `ProcessPoolExecutor`; None before the first call and after all is over."""
-        return self._workers.thread
+        return self._workers.thread if isinstance(self._workers, ProcessWorkers) else None
+
+    @property
+    def _threads(self) -> set[threading.Thread]:
+        """As in `ThreadPoolExecutor`."""
+        return self._workers.threads if isinstance(self._workers, ThreadWorkers) else set()
 
     def terminate_workers(self) -> None:
-        """As `ProcessPoolExecutor.terminate_workers` of Python 3.14: no more calls, and SIGTERM for all workers."""
-        self._shut_down_by_force(Worker.terminate.__name__)
+        """As `ProcessPoolExecutor.terminate_workers` of 3.14: no more calls, and SIGTERM for all workers."""
+        self._shut_down_by_force("terminate")
 
     def kill_workers(self) -> None:
-        """As `ProcessPoolExecutor.kill_workers` of Python 3.14: no more calls, and SIGKILL for all workers."""
-        self._shut_down_by_force(Worker.kill.__name__)
+        """As `ProcessPoolExecutor.kill_workers` of 3.14: no more calls, and SIGKILL for all workers."""
+        self._shut_down_by_force("kill")
 
     def _shut_down_by_force(self, how: str) -> None:
+        if not isinstance(self._workers, ProcessWorkers):
+            raise TypeError(f"{how}_workers() is for worker processes: threads cannot be ended by force")
         workers = list(self._processes.values())
         self._workers.end_by_force()
         self.shutdown(wait=False, cancel_futures=True)
@@ -254,6 +273,15 @@ class WithOptions:
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> CallFuture[T]:
         """As `Executor.submit`."""
         return self._executor._submit(self._options, fn, args, kwargs)
+
+
+def _decide(on: _Place) -> tuple[_Place, str]:
+    """Where calls are to run, and why."""
+    if on != "auto":
+        return on, f"{on}, because the executor was made so"
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        return "threads", "threads, because this Python runs them side by side (it has no GIL)"
+    return "processes", "processes, because this Python runs one thread at a time (it has a GIL)"
 
 
 def _checked_count(name: str, value: int | None) -> int | None:

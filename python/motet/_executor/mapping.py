@@ -9,7 +9,7 @@ from inspect import iscoroutinefunction
 from typing import Any, NamedTuple, TypeVar, cast, get_args, overload
 
 from .chunks import OnError
-from .executor import Place
+from .executor import _Place
 from .machine import usable_cpus
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ class Plan(NamedTuple):
 
     function: Callable[..., Any]
     iterables: tuple[Any, ...]
-    on: Place
+    on: _Place
     workers: int
     ordered: bool
     buffer: int | None
@@ -42,7 +42,7 @@ class Plan(NamedTuple):
 def map(
     function: Callable[..., Coroutine[Any, Any, T]],
     *iterables: Iterable[Any],
-    on: Place = ...,
+    on: _Place = ...,
     workers: int | None = ...,
     ordered: bool = ...,
     buffer: int | None = ...,
@@ -58,7 +58,7 @@ def map(
 def map(
     function: Callable[..., T],
     *iterables: Iterable[Any],
-    on: Place = ...,
+    on: _Place = ...,
     workers: int | None = ...,
     ordered: bool = ...,
     buffer: int | None = ...,
@@ -73,7 +73,7 @@ def map(
 def map(
     function: Callable[..., Any],
     *iterables: Iterable[Any],
-    on: Place = "auto",
+    on: _Place = "auto",
     workers: int | None = None,
     ordered: bool = True,
     buffer: int | None = None,
@@ -140,7 +140,7 @@ def map(
 def amap(
     function: Callable[..., Coroutine[Any, Any, T]],
     *iterables: Iterable[Any] | AsyncIterable[Any],
-    on: Place = ...,
+    on: _Place = ...,
     workers: int | None = ...,
     ordered: bool = ...,
     buffer: int | None = ...,
@@ -156,7 +156,7 @@ def amap(
 def amap(
     function: Callable[..., T],
     *iterables: Iterable[Any] | AsyncIterable[Any],
-    on: Place = ...,
+    on: _Place = ...,
     workers: int | None = ...,
     ordered: bool = ...,
     buffer: int | None = ...,
@@ -171,7 +171,7 @@ def amap(
 def amap(
     function: Callable[..., Any],
     *iterables: Iterable[Any] | AsyncIterable[Any],
-    on: Place = "auto",
+    on: _Place = "auto",
     workers: int | None = None,
     ordered: bool = True,
     buffer: int | None = None,
@@ -228,7 +228,7 @@ def _plan(
         raise TypeError(f"{name}: there must be an iterable at least")
     if initializer is not None and not callable(initializer):
         raise TypeError(f"{name}: the initializer is a {type(initializer).__name__}, which cannot be called")
-    _check_choice(name, "on", on, get_args(Place))
+    _check_choice(name, "on", on, get_args(_Place))
     _check_choice(name, "on_error", on_error, get_args(OnError))
     for label, number, least in (("workers", workers, 1), ("buffer", buffer, 1), ("chunk", chunk, 1)):
         if number is not None:

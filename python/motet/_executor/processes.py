@@ -31,6 +31,7 @@ from .worker_process import Stopping, Worker
 
 if TYPE_CHECKING:
     import socket
+    import weakref
     from collections.abc import Callable
 
     from .calls import Call
@@ -55,7 +56,8 @@ _busy: set[ProcessWorkers] = set()
 class Settings(NamedTuple):
     """How worker processes are to be.
 
-    `setup` is a pickled `worker.Setup`, `inherited` what its initializer needs; `memory_limit` is in bytes.
+    `setup` is a pickled `worker.Setup`, `inherited` what its initializer needs, and the executor keeps;
+    `memory_limit` is in bytes.
     """
 
     workers: int
@@ -66,7 +68,7 @@ class Settings(NamedTuple):
     memory_limit: int | None = None
     calls_per_worker: int | None = None
     tag_output: bool = False
-    inherited: Descriptors | None = None
+    inherited: weakref.ref[Descriptors] | None = None
 
 
 class ProcessWorkers:
@@ -91,6 +93,7 @@ class ProcessWorkers:
         self._kill_at = math.inf
         self._stillborn = 0
         self._channel: socket.socket | None = None
+        self._inherited: Descriptors | None = None
         self._outputs: dict[int, Output] = {}
 
     # ---- called by the executor, from any thread ----
@@ -193,6 +196,9 @@ class ProcessWorkers:
             # On its end the thread looks at this under the lock too.
             if len(self.workers) >= self.settings.workers or self.broken is not None:
                 return
+            if self._inherited is None and self.settings.inherited is not None:
+                # Kept until the end, which the executor itself may not live to see.
+                self._inherited = self.settings.inherited()
             self._start_worker()
             if self.thread is None:
                 self.thread = threading.Thread(target=self._run, name=self.settings.name, daemon=True)
@@ -225,8 +231,8 @@ class ProcessWorkers:
         self.workers[lane] = worker
         try:
             descriptors = [memory, self.pool.bell(), control, output_end, problems_end]
-            if self.settings.inherited is not None:
-                descriptors += self.settings.inherited.numbers
+            if self._inherited is not None:
+                descriptors += self._inherited.numbers
             zygotes.send(self._channel, request, descriptors)
         except BaseException:
             del self.workers[lane]
@@ -379,7 +385,7 @@ class ProcessWorkers:
 
     def _hear(self, descriptor: int) -> None:
         """Take a message of the zygote's, if this descriptor still is its channel's."""
-        # With the lock, so that nobody closes the channel meanwhile. A message that has begun is there at once.
+        # Locked, so that nobody closes the channel meanwhile. A message that has begun is there at once.
         with self._lock:
             channel = self._channel
             if channel is None or channel.fileno() != descriptor:
@@ -497,6 +503,7 @@ class ProcessWorkers:
             worker.end(-signal.SIGKILL)
         if self.broken is not None:
             self._break()
+        self._inherited = None
 
     # ---- called by the core, from the thread ----
 
@@ -532,7 +539,7 @@ class ProcessWorkers:
         """A worker could not begin."""
         failure = errors.InitializerFailed("the initializer of a worker raised, so no call can run")
         failure.__cause__ = load_exception(data)
-        # The pool is broken when the worker has ended: what the initializer has put into queues is there then.
+        # The pool is broken when the worker has ended: what the initializer has put into queues is there.
         worker = self.workers[lane]
         worker.failure = failure
         worker.stopping = Stopping(-1, "initializer", time.monotonic() + GRACE)
@@ -546,9 +553,7 @@ def _resident_memory(pid: int) -> int:
         return 0
 
 
-def _worker_died(
-    what: str, worker: Worker, ended: zygotes.Ended, too_large: bool
-) -> errors.WorkerDied:
+def _worker_died(what: str, worker: Worker, ended: zygotes.Ended, too_large: bool) -> errors.WorkerDied:
     how = "was killed because it used more memory than its limit" if too_large else _how_it_ended(ended)
     memory = f", having used {ended.largest_memory / 2**20:.0f} MiB at most" if ended.largest_memory else ""
     error = errors.WorkerDied(

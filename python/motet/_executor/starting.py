@@ -1,7 +1,7 @@
-"""Initializers with what only a process that is being started may be given: multiprocessing's queues and locks.
+"""Initializers with what only a process that is being started may be given: multiprocessing's queues, locks.
 
-multiprocessing lets its objects be pickled while it starts a process, which an object of its own stands for; the
-descriptors in them are handed over then. Here motet's workers are the processes, and the zygote hands over.
+multiprocessing lets its objects be pickled while it starts a process, which an object of its own stands for;
+the descriptors in them are handed over then. Here motet's workers are the processes, and the zygote does that.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Descriptors:
         self.numbers.append(os.dup(descriptor))
         return len(self.numbers) - 1
 
-    def DupFd(self, place: int) -> Inherited:  # noqa: N802
+    def DupFd(self, place: int) -> Inherited:
         """What stands for the descriptor in the pickle."""
         return Inherited(place)
 

@@ -11,18 +11,25 @@ import threading
 import weakref
 from concurrent.futures import _base
 from concurrent.futures.thread import BrokenThreadPool
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from motet import _motet
 
 from . import errors
-from .worker import CallStopped, Setup
+from .worker import CallStopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .calls import Call
     from .futures import CallFuture
+
+
+class Setup(NamedTuple):
+    """What a worker thread does before its first call."""
+
+    initializer: Callable[..., object] | None = None
+    initargs: tuple[Any, ...] = ()
 
 
 class ThreadInitializerFailed(errors.InitializerFailed, BrokenThreadPool):
@@ -166,6 +173,11 @@ class ThreadWorkers:
     def kill(self, number: int, reason: str = "cancel") -> bool:
         """Have the call of this number stopped; whether it is going to be, or will not begin."""
         return self.pool._kill(number)
+
+    def kill_all(self) -> None:
+        """Have all calls stopped that run."""
+        for number in self.pool.running():
+            self.kill(number)
 
     def unfinished(self) -> int:
         """How many calls have not ended."""

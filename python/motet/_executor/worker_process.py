@@ -19,7 +19,7 @@ class Stopping(NamedTuple):
 
 
 class Worker:
-    """A worker process. Has the methods of `multiprocessing.Process` that look at one or end it. Thread-safe."""
+    """A worker process, with those methods of `multiprocessing.Process` that look or end. Thread-safe."""
 
     def __init__(self, lane: int, name: str) -> None:
         self.lane = lane
@@ -64,7 +64,7 @@ class Worker:
             return True
 
     def kill_and_wait(self) -> None:
-        """End it by SIGKILL and return when it has ended, if its number is known. Not while `end` may be called."""
+        """End it by SIGKILL and wait for that, if its number is known. Not while `end` may be called."""
         self.signal(signal.SIGKILL)
         if self._process >= 0:
             end = select.poll()

@@ -37,7 +37,7 @@ _kept: dict[tuple[int, int | None], Executor] = {}
 
 
 def register(make_default: bool = False) -> None:
-    """Make the backend "motet" known to joblib; `make_default`: and have joblib use it where none is named."""
+    """Make the backend "motet" known to joblib, with `make_default` also the one that it uses."""
     joblib.register_parallel_backend("motet", MotetBackend, make_default=make_default)
 
 

@@ -91,6 +91,11 @@ impl ThreadPool {
         Ok(stopping)
     }
 
+    /// The numbers of the calls that workers are at.
+    fn running(&self) -> Vec<u64> {
+        self.shared.slots().iter().filter_map(|slot| slot.call()).collect()
+    }
+
     /// No calls come any more: the workers end when all is done.
     fn close(&self) {
         self.shared.close();

@@ -105,6 +105,11 @@ impl Slot {
         self.finished.load(Ordering::Relaxed)
     }
 
+    /// The number of the call that its worker has taken, if there is one.
+    pub fn call(&self) -> Option<u64> {
+        Some(self.taken.load(Ordering::SeqCst)).filter(|&number| number != 0)
+    }
+
     pub fn is_busy(&self) -> bool {
         self.taken.load(Ordering::Relaxed) != 0
     }
