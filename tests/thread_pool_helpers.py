@@ -9,8 +9,7 @@ from typing import Any
 
 from motet._executor.calls import Call, Options
 from motet._executor.futures import CallFuture
-from motet._executor.threads import ThreadWorkers
-from motet._executor.threads import Setup
+from motet._executor.threads import Setup, ThreadWorkers
 
 LONG = 60
 
