@@ -371,7 +371,10 @@ def connect(preload: tuple[str, ...]) -> socket.socket:
     with _lock:
         for _ in range(2):
             found = _zygotes.get(preload)
-            if found is None or not found.is_alive():
+            if found is not None and not found.is_alive():
+                found.close()
+                found = None
+            if found is None:
                 found = _zygotes[preload] = Zygote(preload)
             with contextlib.suppress(Closed):
                 return found.connect()

@@ -14,6 +14,8 @@ pub struct Watch {
     bell: OwnedFd,
 }
 
+/// A wait ends after that at the latest.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// No descriptor's number.
 const BELL: u64 = u64::MAX;
 
@@ -52,13 +54,13 @@ impl Watch {
         Ok(epoll::delete(&self.epoll, descriptor)?)
     }
 
-    /// Waits until the bell rings, a descriptor is readable or the time is up, and adds what is readable to `ready`.
+    /// Waits until the bell rings, a descriptor is readable or the time (or a day) is up, and adds what is readable to `ready`.
     ///
     /// # Errors
     /// The system's. A signal is none: the wait ends.
     pub fn wait(&self, timeout: Option<Duration>, ready: &mut Vec<RawFd>) -> io::Result<()> {
-        let timeout =
-            timeout.map(|time| Timespec::try_from(time).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 }));
+        // The kernel takes no time of centuries.
+        let timeout = timeout.map(|time| Timespec::try_from(time.min(LONGEST)).expect("a day"));
         let mut events = [MaybeUninit::<epoll::Event>::uninit(); 32];
         let (events, _) = match epoll::wait(&self.epoll, &mut events, timeout.as_ref()) {
             Ok(found) => found,

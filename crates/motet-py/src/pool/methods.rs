@@ -186,6 +186,11 @@ impl Pool {
     fn queue_again(&self, number: u64) {
         if let Some(call) = self.take_held(number) {
             let mut state = self.lock();
+            // The next attempt may be stopped as well, on the same lane.
+            state
+                .lanes
+                .values_mut()
+                .for_each(|lane| lane.stopped = lane.stopped.filter(|&other| other != number));
             state.enqueue(call);
             state.pump();
         }
