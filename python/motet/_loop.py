@@ -18,6 +18,7 @@ from typing import Any, Self
 from . import _handles, _motet, _tls
 from ._datagrams import DatagramMethods
 from ._pipes import PipeMethods
+from ._pool_calls import PoolMethods
 from ._processes import ProcessMethods
 from ._sendfile import SendfileMethods
 from ._servers import ServerMethods
@@ -32,6 +33,7 @@ _HOT_METHODS = ("call_soon", "call_soon_threadsafe")
 class EventLoop(  # type: ignore[misc]
     ServerMethods,
     PipeMethods,
+    PoolMethods,
     ProcessMethods,
     DatagramMethods,
     SendfileMethods,

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -111,17 +112,8 @@ class MotetBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
 def _executor(count: int, threads: int | None) -> Executor:
     with _lock:
         executor = _kept.get((count, threads))
-        if executor is None or executor._shutdown or executor._broken or executor._process != _pid():
-            before = list(_kept.values())
+        if executor is None or executor._shutdown or executor._broken or executor._process != os.getpid():
+            # The one before ends when nobody uses it any more.
             _kept.clear()
             executor = _kept[count, threads] = Executor("processes", count, threads_per_worker=threads)
-            for unwanted in before:
-                # Others may still be at work with it.
-                unwanted.shutdown(wait=False)
         return executor
-
-
-def _pid() -> int:
-    import os
-
-    return os.getpid()

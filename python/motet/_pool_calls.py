@@ -1,0 +1,44 @@
+"""`run_in_executor` with worker pools that can stop a call: what asyncio's own does not ask for."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from . import _motet
+from ._base import LoopBase
+
+
+class _Watched:
+    """An executor for one call, whose future it keeps."""
+
+    __slots__ = ("executor", "future")
+
+    def __init__(self, executor: Any) -> None:
+        self.executor = executor
+        self.future: Any = None
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        self.future = self.executor.submit(function, *arguments)
+        return self.future
+
+
+class PoolMethods(LoopBase):
+    """Calls of worker pools, for the loop."""
+
+    def run_in_executor(
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> "asyncio.Future[Any]":
+        """Run a call in a pool. When what is returned is cancelled, a call of `motet.Executor` is stopped."""
+        if executor is None:
+            return super().run_in_executor(None, func, *args)
+        watched = _Watched(executor)
+        outcome = super().run_in_executor(watched, func, *args)  # type: ignore[arg-type]
+        if isinstance(watched.future, _motet.CallFutureCore):
+            outcome.add_done_callback(partial(_stop, watched.future))
+        return outcome
+
+
+def _stop(call: "_motet.CallFutureCore[Any]", outcome: "asyncio.Future[Any]") -> None:
+    if outcome.cancelled():
+        call.cancel(kill=True)
