@@ -1,0 +1,71 @@
+"""What workers are given to do: functions that every kind of worker can import."""
+
+import functools
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+def nothing() -> None:
+    """Return at once."""
+
+
+def same(value: Any) -> Any:
+    """Return what came."""
+    return value
+
+
+def ends(array: Any) -> float:
+    """Read the first and the last value of an array."""
+    return float(array[0] + array[-1])
+
+
+@functools.lru_cache(1)
+def kept(size: int) -> Any:
+    """Return an array of `size` bytes, the same each time: making it is not what is measured."""
+    import numpy as np
+
+    return np.ones(size // 8)
+
+
+@functools.lru_cache(1)
+def kept_shared(size: int) -> Any:
+    """As `kept`, an array that was born in memory that others see."""
+    import motet
+
+    array = motet.empty(size // 8)
+    array[:] = 1.0
+    return array
+
+
+def nap(seconds: float) -> int:
+    """Sleep; return the worker's number."""
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def hold(path: str) -> None:
+    """Keep a worker busy, at no cost, as long as there is such a file."""
+    while os.path.exists(path):
+        time.sleep(0.02)
+
+
+def work(rounds: int) -> int:
+    """Compute in plain Python; one round takes some 50 nanoseconds."""
+    total = 0
+    for number in range(rounds):
+        total += number * number & 255
+    return total
+
+
+def calibrate(seconds: float, clock: Callable[[], float] = time.process_time) -> int:
+    """Return for how many rounds `work` takes so much processor time."""
+    rounds = 1_000
+    while True:
+        begin = clock()
+        work(rounds)
+        elapsed = clock() - begin
+        if elapsed > 0.02:
+            return max(1, int(rounds * seconds / elapsed))
+        rounds *= 2
