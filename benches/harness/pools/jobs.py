@@ -1,10 +1,13 @@
 """What workers are given to do: functions that every kind of worker can import."""
 
-import functools
 import os
 import time
 from collections.abc import Callable
 from typing import Any
+
+
+# A worker's arrays, by their size.
+_kept: dict[int, Any] = {}
 
 
 def nothing() -> None:
@@ -21,22 +24,23 @@ def ends(array: Any) -> float:
     return float(array[0] + array[-1])
 
 
-@functools.lru_cache(1)
 def kept(size: int) -> Any:
     """Return an array of `size` bytes, the same each time: making it is not what is measured."""
     import numpy as np
 
-    return np.ones(size // 8)
+    if size not in _kept:
+        _kept[size] = np.ones(size // 8)
+    return _kept[size]
 
 
-@functools.lru_cache(1)
 def kept_shared(size: int) -> Any:
     """As `kept`, an array that was born in memory that others see."""
     import motet
 
-    array = motet.empty(size // 8)
-    array[:] = 1.0
-    return array
+    if size not in _kept:
+        _kept[size] = motet.empty(size // 8)
+        _kept[size][:] = 1.0
+    return _kept[size]
 
 
 def nap(seconds: float) -> int:

@@ -9,7 +9,7 @@ since the kill is the figure. Calls count when the parent has their result, and 
 from typing import Any
 
 BEFORE = 0.5
-WINDOW = 0.05
+WINDOW = 0.02
 ENOUGH = 0.9
 
 
