@@ -2,9 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
 from typing import Any
-
 
 # A worker's arrays, by their size.
 _kept: dict[int, Any] = {}
@@ -63,13 +61,14 @@ def work(rounds: int) -> int:
     return total
 
 
-def calibrate(seconds: float, clock: Callable[[], float] = time.process_time) -> int:
-    """Return for how many rounds `work` takes so much processor time."""
-    rounds = 1_000
-    while True:
-        begin = clock()
-        work(rounds)
-        elapsed = clock() - begin
-        if elapsed > 0.02:
-            return max(1, int(rounds * seconds / elapsed))
-        rounds *= 2
+def calibrate(seconds: float) -> int:
+    """Return for how many rounds `work` takes so much processor time, at the best of five attempts."""
+    rounds = 100_000
+    work(rounds)
+    return max(1, int(rounds * seconds / min(_processor_time(rounds) for _ in range(5))))
+
+
+def _processor_time(rounds: int) -> float:
+    begin = time.process_time()
+    work(rounds)
+    return time.process_time() - begin

@@ -40,8 +40,8 @@ TITLES = {
         "Recovery",
         "One of two workers is killed by SIGKILL while calls that sleep for 1 ms are queued. Full speed is "
         "back with the first call to end after the kill from which on 20 ms have at least 90 % as many ends "
-        "of calls per millisecond as the half second before the kill had. Calls that raise do not count, nor does that "
-        "`multiprocessing.Pool` never ends the call that was lost.",
+        "of calls per millisecond as the half second before the kill had. Calls that raise do not "
+        "count, nor does that `multiprocessing.Pool` never ends the call that was lost.",
     ),
     rows.QUEUED: (
         "Queued calls",
