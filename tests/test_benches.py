@@ -151,6 +151,6 @@ def test_full_speed_is_back_with_the_calls_of_a_second_worker(pools: Any) -> Non
 
 
 def test_a_pool_that_never_recovers_has_no_figure(pools: Any) -> None:
-    ended = [*_ends(0.0, 1.0, 0.001, 1), (1.0, RuntimeError("broken"))]
-    with pytest.raises(RuntimeError, match="broken"):
+    ended = [*_ends(0.0, 1.0, 0.001, 1), (1.0, EOFError("broken"))]
+    with pytest.raises(RuntimeError, match="EOFError"):
         pools.recovery.recovery_time(ended, 1.0)

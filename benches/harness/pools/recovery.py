@@ -32,6 +32,6 @@ def recovery_time(ended: list[tuple[float, Any]], at: float) -> dict[str, float]
         if sum(when <= other < until for other in times[position:]) >= ENOUGH * rate * WINDOW:
             first = {"first_new_worker_ms": new[0] * 1e3} if new else {}
             return {"ms": (when - at) * 1e3, "calls_per_ms_before": rate / 1e3, **first}
-    reasons = [repr(result) for _, result in ended if isinstance(result, BaseException)]
-    reason = f": {reasons[-1]}" if reasons else ""
-    raise RuntimeError(f"it was not as fast again, {len(times)} calls ended after the kill{reason}")
+    reasons = [type(result).__name__ for _, result in ended if isinstance(result, BaseException)]
+    reason = f", the others raised {reasons[-1]}" if reasons else ""
+    raise RuntimeError(f"it was not as fast again: {len(times)} calls ended after the kill{reason}")
