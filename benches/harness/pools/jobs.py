@@ -54,10 +54,10 @@ def hold(path: str) -> None:
 
 
 def work(rounds: int) -> int:
-    """Compute in plain Python; one round takes some 50 nanoseconds."""
+    """Compute in plain Python; its rounds take equally long."""
     total = 0
     for number in range(rounds):
-        total += number * number & 255
+        total += number % 7
     return total
 
 
