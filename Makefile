@@ -26,8 +26,9 @@ test-rust:  ## The Rust crates' own tests
 	    cargo nextest run --workspace --exclude motet-py --no-fail-fast && cargo test -q --doc --workspace --exclude motet-py; \
 	else cargo test -q --workspace --exclude motet-py; fi
 
-bench: $(STAMP)  ## The side-by-side table of event loops, into benches/RESULTS.md (about 20 minutes)
+bench: $(STAMP)  ## The side-by-side tables of event loops and of worker pools, into benches/ (about 40 minutes)
 	@$(BIN)/python benches/run.py --write
+	@$(BIN)/python benches/pools.py --write
 
 wheel: $(VENV)/.tools  ## A wheel for this Python, into dist/
 	@$(BIN)/maturin build --release --strip --locked -i $(BIN)/python -o dist

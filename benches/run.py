@@ -1,24 +1,19 @@
 """Measure motet beside its rivals in one run, and print each ratio beside what it must reach."""
 
 import argparse
-import dataclasses
-import json
 import platform
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
-from harness import machine, memory, plan, rows, sections, setup
+from harness import command, machine, memory, plan, rows, sections, setup
 from harness.loops import LOOPS
-from harness.progress import Progress
-from harness.records import Record, Results
+from harness.records import Results
 from harness.report import report
 from harness.settings import BENCHES, Settings, processors
 
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
-COLOURS = {" met |": "\x1b[32m met\x1b[0m |", " missed |": "\x1b[31m missed\x1b[0m |"}
 
 
 def _arguments() -> argparse.Namespace:
@@ -29,25 +24,25 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--rows",
-        type=_names(rows.SECTIONS),
+        type=command.names(rows.SECTIONS),
         default=rows.SECTIONS,
         help=f"of {','.join(rows.SECTIONS)} (default: all)",
     )
     parser.add_argument(
         "--loops",
-        type=_names(LOOPS),
+        type=command.names(LOOPS),
         default=LOOPS,
         help=f"of {','.join(LOOPS)} (default: all; the floor always runs)",
     )
     parser.add_argument(
         "--rounds",
-        type=_positive_int,
+        type=command.positive_int,
         default=3,
         help="rounds of each row; microbenchmarks take 2, starts 8, watchdog 16 times as many (default: 3)",
     )
     parser.add_argument(
         "--seconds",
-        type=_positive_float,
+        type=command.positive_float,
         default=1.5,
         help="length of each echo measurement (default: %(default)s)",
     )
@@ -70,29 +65,6 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
-def _names(known: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
-    def parse(text: str) -> tuple[str, ...]:
-        chosen = text.split(",")
-        for name in chosen:
-            if name not in known:
-                raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(known)}")
-        return tuple(name for name in known if name in chosen)
-
-    return parse
-
-
-def _positive_int(text: str) -> int:
-    if (value := int(text)) <= 0:
-        raise argparse.ArgumentTypeError(f"{text} is not above zero")
-    return value
-
-
-def _positive_float(text: str) -> float:
-    if not 0 < (value := float(text)) < 3600:
-        raise argparse.ArgumentTypeError(f"{text} is not between zero and an hour")
-    return value
-
-
 def _settings(arguments: argparse.Namespace, loops: tuple[str, ...], certificate: Path) -> Settings:
     quick = arguments.quick
     server_cpu, client_cpu = processors()
@@ -110,20 +82,6 @@ def _settings(arguments: argparse.Namespace, loops: tuple[str, ...], certificate
     )
 
 
-def _measure(settings: Settings) -> list[Record]:
-    steps = plan.steps(settings)
-    records: list[Record] = []
-    with Progress(steps) as progress:
-        for step in steps:
-            progress.begin(step)
-            done = step.run()
-            records += done
-            for record in done:
-                if record.failure is not None:
-                    progress.note(f"failed: {record.section}, {record.row}, {record.loop}: {record.failure}")
-    return records
-
-
 def _describe(settings: Settings, quick: bool) -> dict[str, str]:
     rounds = {section: sections.rounds(section, settings) for section in settings.sections}
     apart = settings.server_cpu != settings.client_cpu
@@ -136,13 +94,6 @@ def _describe(settings: Settings, quick: bool) -> dict[str, str]:
         "idle connections": f"{settings.idle_connections:,}, through TLS {settings.idle_tls_connections:,}",
     }
     return {**described, "worth": "none: this was a quick run"} if quick else described
-
-
-def _show(text: str) -> None:
-    if sys.stdout.isatty():
-        for plain, coloured in COLOURS.items():
-            text = text.replace(plain, coloured)
-    print(text, end="")
 
 
 def main() -> int:
@@ -171,14 +122,12 @@ def _run(arguments: argparse.Namespace, folder: Path) -> int:
     available = tuple(found.name for found in contenders if found.version is not None)
     settings = _settings(arguments, available, certificate)
     described = _describe(settings, arguments.quick)
-    records = _measure(settings)
+    records = command.measure(plan.steps(settings))
     text = report(described, contenders, settings.sections, Results(records))
-    _show(text)
+    command.show(text)
     if arguments.write:
         (BENCHES / ("RESULTS-free-threaded.md" if FREE_THREADED else "RESULTS.md")).write_text(text)
-        raw = {"run": described, "loops": {found.name: str(found) for found in contenders}}
-        rounds = [dataclasses.asdict(record) for record in records]
-        (BENCHES / "results.json").write_text(json.dumps({**raw, "rounds": rounds}, indent=1) + "\n")
+        command.write_rounds(BENCHES / "results.json", described, contenders, records)
     return 0
 
 

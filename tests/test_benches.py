@@ -98,3 +98,59 @@ def test_a_process_says_by_its_status_that_something_does_not_exist(harness: Any
     command = ["sh", "-c", "echo no such thing >&2; exit 69"]
     with pytest.raises(harness.processes.NotAvailable, match="no such thing"):
         harness.processes.run_json(command, 30.0)
+
+
+@pytest.fixture
+def pools(harness: Any) -> Any:
+    modules = ("bars", "contenders", "recovery", "report", "rows", "running")
+    return SimpleNamespace(**{name: importlib.import_module(f"harness.pools.{name}") for name in modules})
+
+
+def test_every_bar_of_pools_is_about_figures_that_are_measured(harness: Any, pools: Any) -> None:
+    rows = {(row.section, row.name): row for row in pools.rows.ROWS}
+    for bar in pools.bars.BARS:
+        row = rows[bar.section, bar.row]
+        assert bar.quantity == row.quantity, bar
+        assert bar.contender in row.contenders, bar
+        assert bar.against == harness.bars.NOBODY or bar.against in row.contenders, bar
+
+
+def test_every_section_of_pools_can_be_planned_and_told(pools: Any) -> None:
+    names = pools.rows
+    steps = pools.running.steps(names.SECTIONS, pools.contenders.POOLS, 1, names.QUICK)
+    assert {step.name.partition(",")[0] for step in steps} == set(names.SECTIONS) == set(pools.report.TITLES)
+
+
+def test_a_bar_can_be_of_the_figure_itself(harness: Any, pools: Any) -> None:
+    names = pools.rows
+    results = _results(harness, names.RECOVERY, names.KILLED, names.MILLISECONDS, {"motet": 51.0})
+    [verdict] = harness.bars.judge(results, names.RECOVERY, pools.bars.BARS)
+    assert (verdict.ratio, str(verdict.bar), verdict.outcome) == (51.0, "motet ≤ 50", "missed")
+
+
+def test_a_pool_that_is_not_there_costs_the_bars_against_it_only(harness: Any, pools: Any) -> None:
+    names = pools.rows
+    figures = {"motet": 5.0, pools.contenders.FORK: 100.0}
+    results = _results(harness, names.ARRAYS, names.ARRAY_IN, names.MILLISECONDS, figures)
+    text = pools.report.report({}, [], (names.ARRAYS,), results)
+    assert "Bars: 1 met, 0 missed, 1 without a figure." in text
+    assert "no figure of Ray" in text
+
+
+def _ends(since: float, until: float, every: float, worker: int) -> list[tuple[float, Any]]:
+    return [(since + number * every, worker) for number in range(int((until - since) / every))]
+
+
+def test_full_speed_is_back_with_the_calls_of_a_second_worker(pools: Any) -> None:
+    died = [(1.0, RuntimeError("the worker died"))]
+    ended = _ends(0.0, 1.0, 0.001, 1) + _ends(0.0, 2.0, 0.001, 2) + died + _ends(1.03, 2.0, 0.001, 3)
+    found = pools.recovery.recovery_time(ended, 1.0)
+    # A window may begin while a tenth of it is still missing.
+    assert 25.0 <= found["ms"] <= 31.0
+    assert found["first_new_worker_ms"] == pytest.approx(30.0)
+
+
+def test_a_pool_that_never_recovers_has_no_figure(pools: Any) -> None:
+    ended = [*_ends(0.0, 1.0, 0.001, 1), (1.0, EOFError("broken"))]
+    with pytest.raises(RuntimeError, match="EOFError"):
+        pools.recovery.recovery_time(ended, 1.0)

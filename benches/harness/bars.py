@@ -9,7 +9,8 @@ from harness.loops import AIOFASTNET, MOTET, RIVALS
 from harness.records import Results
 
 BEST_RIVAL = "best rival"
-AT_LEAST, AT_MOST, BELOW = "≥", "≤", "<"
+NOBODY = ""
+AT_LEAST, AT_MOST, BELOW, ABOVE = "≥", "≤", "<", ">"
 MANY = rows.connections(rows.MANY_CONNECTIONS)
 
 
@@ -19,7 +20,7 @@ class Bar:
 
     `times_faster` divides the rival's time by the contender's. `paired` takes the median of the rounds'
     ratios, for a limit that is narrower than what drifts between rounds. `difference` subtracts the figures
-    instead, for a limit that is an amount.
+    instead, for a limit that is an amount. `against` nobody, the limit is that of the figure itself.
     """
 
     section: str
@@ -34,6 +35,8 @@ class Bar:
     difference: bool = False
 
     def __str__(self) -> str:
+        if self.against == NOBODY:
+            return f"{self.contender} {self.relation} {self.limit:g}"
         names = (self.against, self.contender) if self.times_faster else (self.contender, self.against)
         if self.difference:
             return f"{names[0]} - {names[1]} {self.relation} {self.limit:.0f}"
@@ -140,10 +143,13 @@ BARS: tuple[Bar, ...] = (
 )
 
 
-def judge(results: Results, section: str) -> list[Verdict]:
+def judge(results: Results, section: str, every_bar: tuple[Bar, ...] = BARS) -> list[Verdict]:
     """Judge every bar of a section, in the order of its rows."""
     return [
-        _judge(bar, results) for row in results.rows(section) for bar in BARS if _belongs(bar, section, row)
+        _judge(bar, results)
+        for row in results.rows(section)
+        for bar in every_bar
+        if _belongs(bar, section, row)
     ]
 
 
@@ -154,6 +160,8 @@ def _belongs(bar: Bar, section: str, row: str) -> bool:
 def _judge(bar: Bar, results: Results) -> Verdict:
     own = results.figure(bar.section, bar.row, bar.contender, bar.quantity)
     reference, rival = bar.against, results.figure(bar.section, bar.row, bar.against, bar.quantity)
+    if bar.against == NOBODY:
+        rival = 1.0
     if bar.against == BEST_RIVAL:
         figures = {loop: results.figure(bar.section, bar.row, loop, bar.quantity) for loop in RIVALS}
         known = {loop: figure for loop, figure in figures.items() if figure is not None}
@@ -174,7 +182,12 @@ def _judge(bar: Bar, results: Results) -> Verdict:
         if len(ratios) < 2:
             return Verdict(bar, reference, None, "needs two rounds")
         ratio, uncertainty = statistics.median(ratios), _uncertainty(ratios)
-    met = {AT_LEAST: ratio >= bar.limit, AT_MOST: ratio <= bar.limit, BELOW: ratio < bar.limit}[bar.relation]
+    met = {
+        AT_LEAST: ratio >= bar.limit,
+        AT_MOST: ratio <= bar.limit,
+        BELOW: ratio < bar.limit,
+        ABOVE: ratio > bar.limit,
+    }[bar.relation]
     return Verdict(bar, reference, ratio, "met" if met else "missed", uncertainty)
 
 

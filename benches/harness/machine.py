@@ -19,7 +19,7 @@ WEB_PACKAGES = ("aiohttp", "uvicorn", "httptools")
 
 @dataclass(frozen=True)
 class Contender:
-    """A loop as it was found: its version, or why it cannot take part."""
+    """A loop or a pool as it was found: its version, or why it cannot take part."""
 
     name: str
     version: str | None
@@ -32,10 +32,10 @@ class Contender:
         return self.version if self.gil else f"{self.version} (without the GIL)"
 
 
-def find(name: str) -> Contender:
-    """Try to make a loop in a child process."""
+def find(name: str, program: str = "harness.loops") -> Contender:
+    """Ask in a child process, which runs the module `program`, for what is installed of a contender."""
     try:
-        answer = run_json([sys.executable, "-m", "harness.loops", name], PROBE_LIMIT)
+        answer = run_json([sys.executable, "-m", program, name], PROBE_LIMIT)
     except MeasurementFailed as failure:
         return Contender(name, None, True, str(failure))
     found = cast(dict[str, object], answer)
@@ -43,7 +43,16 @@ def find(name: str) -> Contender:
 
 
 def describe() -> dict[str, str]:
-    """Describe the machine and the interpreter, in the order in which it is printed."""
+    """Describe what servers run on, in the order in which it is printed."""
+    return {
+        **describe_machine(),
+        "OpenSSL": ssl.OPENSSL_VERSION,
+        "web servers": ", ".join(_version(name) for name in WEB_PACKAGES),
+    }
+
+
+def describe_machine() -> dict[str, str]:
+    """Describe the machine and the interpreter."""
     usable = len(os.sched_getaffinity(0))
     load = os.getloadavg()[0]
     python = f"{platform.python_implementation()} {platform.python_version()}"
@@ -53,8 +62,6 @@ def describe() -> dict[str, str]:
         "load at the start": f"{load:.2f} (anything else that runs makes the figures worse)",
         "Python": f"{python}, {platform.python_compiler()}",
         "Python's build flags": _build_flags(),
-        "OpenSSL": ssl.OPENSSL_VERSION,
-        "web servers": ", ".join(_version(name) for name in WEB_PACKAGES),
     }
 
 

@@ -34,26 +34,27 @@ def _round(section: str, number: int, settings: Settings) -> Iterator[Step]:
     if section in (rows.MICRO, rows.NATIVE_TASKS):
         count = len(rows.MICRO_ROWS if section == rows.MICRO else rows.TASK_ROWS)
         seconds = settings.micro_seconds * count + MICRO_OVERHEAD
-        for loop in _turned(sections.contenders(section, settings), number):
+        for loop in turned(sections.contenders(section, settings), number):
             yield Step(f"{section}, {loop}", seconds, partial(measure.micro, section, loop, number, settings))
         return
     for line in sections.lines(section, settings):
-        for loop in _turned(line.contenders, number):
+        for loop in turned(line.contenders, number):
             work = sections.work(section, line.row, loop, settings)
             yield Step(
                 f"{section}, {line.row}, {loop}",
                 sections.seconds(section, settings),
-                partial(_recorded, section, line.row, loop, number, work),
+                partial(recorded, section, line.row, loop, number, work),
             )
 
 
-def _turned(loops: tuple[str, ...], number: int) -> tuple[str, ...]:
+def turned(loops: tuple[str, ...], number: int) -> tuple[str, ...]:
     """Start each round with another loop: the place in the round must favour nobody."""
     start = number % len(loops) if loops else 0
     return loops[start:] + loops[:start]
 
 
-def _recorded(section: str, row: str, loop: str, number: int, work: sections.Work) -> list[Record]:
+def recorded(section: str, row: str, loop: str, number: int, work: sections.Work) -> list[Record]:
+    """Do the work of one measurement; return its record, which tells what was missing or failed."""
     try:
         return [Record(section, row, loop, number, work())]
     except NotAvailable as reason:

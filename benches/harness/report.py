@@ -129,7 +129,7 @@ def _section(section: str, results: Results) -> list[str]:
     if not results.rows(section):
         return [*parts, "Not measured: no loop that it is about is available."]
     parts += _echo(section, results) if section in rows.ECHO_SECTIONS else [_matrix(section, results)]
-    notes = _missing(section, results)
+    notes = missing_notes(section, results)
     notes += [
         f"- the client was busy for {busy:.0%} of the time: {row}, {loop}"
         for row in results.rows(section)
@@ -144,7 +144,7 @@ def _section(section: str, results: Results) -> list[str]:
     return [*parts, "\n".join(notes)] if notes else parts
 
 
-def _missing(section: str, results: Results) -> list[str]:
+def missing_notes(section: str, results: Results) -> list[str]:
     """One line per reason, with the rows that it is about if they are not all."""
     missing = results.missing(section)
     lines = []
@@ -164,28 +164,29 @@ def _matrix(section: str, results: Results) -> str:
     verdicts = {verdict.bar.row: verdict for verdict in bars.judge(results, section)}
     lines = []
     for row in results.rows(section):
-        cells = [_cell(results, section, row, loop, QUANTITIES[section]) for loop in contenders]
-        judgement = _judgement(verdicts[row]) if row in verdicts else ("", "", "")
-        lines.append((row, *cells, *judgement))
+        cells = [cell(results, section, row, loop, QUANTITIES[section]) for loop in contenders]
+        judged = judgement(verdicts[row]) if row in verdicts else ("", "", "")
+        lines.append((row, *cells, *judged))
     return table(("", *contenders, "ratio", "to reach", "outcome"), lines)
 
 
 def _echo(section: str, results: Results) -> list[str]:
     """One line per row and loop, and the bars in a table of their own."""
     lines = [
-        (row, loop, *(_cell(results, section, row, loop, quantity) for quantity in ECHO_COLUMNS.values()))
+        (row, loop, *(cell(results, section, row, loop, quantity) for quantity in ECHO_COLUMNS.values()))
         for row in results.rows(section)
         for loop in _ordered(results.loops(section))
     ]
     judged = [
-        (f"{verdict.bar.row}{WHAT[verdict.bar.quantity]}", *_judgement(verdict))
+        (f"{verdict.bar.row}{WHAT[verdict.bar.quantity]}", *judgement(verdict))
         for verdict in bars.judge(results, section)
     ]
     measured = table(("", "loop", *ECHO_COLUMNS), lines, text_columns=2)
     return [measured, table(("", "ratio", "to reach", "outcome"), judged)] if judged else [measured]
 
 
-def _judgement(verdict: bars.Verdict) -> tuple[str, str, str]:
+def judgement(verdict: bars.Verdict) -> tuple[str, str, str]:
+    """Return the ratio, what it was to be, and the outcome, as they are printed."""
     bar = str(verdict.bar)
     if verdict.reference != verdict.bar.against:
         bar = bar.replace(verdict.bar.against, f"{verdict.bar.against} ({verdict.reference})")
@@ -195,7 +196,8 @@ def _judgement(verdict: bars.Verdict) -> tuple[str, str, str]:
     return ratio, bar, verdict.outcome
 
 
-def _cell(results: Results, section: str, row: str, loop: str, quantity: str) -> str:
+def cell(results: Results, section: str, row: str, loop: str, quantity: str) -> str:
+    """Return a figure as it is printed."""
     figure = results.figure(section, row, loop, quantity)
     failed = any((one.row, one.loop) == (row, loop) for one in results.failures(section))
     if figure is None:

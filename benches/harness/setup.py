@@ -21,20 +21,25 @@ def install_rivals(loops: tuple[str, ...], sections: tuple[str, ...]) -> None:
         return
     without = ",".join(section for section in sections if section != rows.WEB) or rows.MICRO
     remedy = f"or run without them: --loops {STOCK},{MOTET} --rows {without}"
+    install("requirements.txt", remedy)
+
+
+def install(requirements: str, remedy: str) -> None:
+    """Install a file of pinned packages into this virtual environment; `remedy` says how to do without."""
     if sys.prefix == sys.base_prefix:
         raise SetupFailed(
             f"the rivals are installed into virtual environments only; run 'make bench', {remedy}"
         )
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     done = subprocess.run(
-        [*command, "--requirement", str(BENCHES / "requirements.txt")],
+        [*command, "--requirement", str(BENCHES / requirements)],
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode:
         reason = last_line(done.stderr).removeprefix("ERROR: ")
-        raise SetupFailed(f"cannot install benches/requirements.txt: {reason}; check the network, {remedy}")
+        raise SetupFailed(f"cannot install benches/{requirements}: {reason}; check the network, {remedy}")
 
 
 def build_floor() -> None:

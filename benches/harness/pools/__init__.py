@@ -1,0 +1,1 @@
+"""The worker pools' part of the harness: motet's executor beside its rivals."""
