@@ -83,7 +83,9 @@ def warm(executor: motet.Executor, count: int) -> set[int]:
     found: set[int] = set()
 
     def all_are_there() -> bool:
-        found.update(future.result(LIMIT) for future in [executor.submit(os.getpid) for _ in range(8 * count)])
+        found.update(
+            future.result(LIMIT) for future in [executor.submit(os.getpid) for _ in range(8 * count)]
+        )
         return len(found) >= count
 
     wait_until(all_are_there)

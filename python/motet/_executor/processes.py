@@ -437,7 +437,9 @@ class ProcessWorkers:
     def _replace(self) -> None:
         """Start what is missing of workers for the calls that there are."""
         with self._lock:
-            if self.broken is None:
+            # Another thread may have started one meanwhile.
+            missing = len(self.workers) < min(self.settings.workers, self.pool.unfinished())
+            if missing and self.broken is None:
                 try:
                     self._start_worker()
                 except OSError:
@@ -498,7 +500,7 @@ class ProcessWorkers:
             with self._lock:
                 del self.workers[worker.lane]
             left = self.pool.remove_lane(worker.lane)
-            if left is not None:
+            if left is not None and self.broken is not None:
                 self.pool.finish_failed(left[0], self.broken)
             worker.end(-signal.SIGKILL)
         if self.broken is not None:

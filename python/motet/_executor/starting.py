@@ -1,7 +1,7 @@
 """Initializers with what only a process that is being started may be given: multiprocessing's queues, locks.
 
 multiprocessing lets its objects be pickled while it starts a process, which an object of its own stands for;
-the descriptors in them are handed over then. Here motet's workers are the processes, and the zygote does that.
+the descriptors in them are handed over then. Here motet's workers are such processes.
 """
 
 from __future__ import annotations

@@ -212,6 +212,8 @@ class _Zygote:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_WORKERS)
         for descriptor in descriptors:
             os.close(descriptor)
+        # For those to come: the first is waited for, and may not need it.
+        importlib.import_module("motet._executor.log_records")
         # Until it is waited for, nobody else can have its number.
         process = os.pidfd_open(pid)
         self.workers[process] = (pid, request.lane, pool)
@@ -333,6 +335,10 @@ class Zygote:
         self._process.returncode = 0
 
 
+_zygotes: dict[tuple[str, ...], Zygote] = {}
+_lock = threading.Lock()
+
+
 def _close_all() -> None:
     """At the exit, behind the executors' end."""
     while _zygotes:
@@ -340,7 +346,7 @@ def _close_all() -> None:
 
 
 def _forget_all() -> None:
-    """In a forked child, where another thread of the parent may have held the lock."""
+    """In a forked child: another thread may have held the lock, and zygotes are their maker's."""
     global _lock
     _lock = threading.Lock()
     while _zygotes:
@@ -348,21 +354,6 @@ def _forget_all() -> None:
 
 
 atexit.register(_close_all)
-os.register_at_fork(after_in_child=_forget_all)
-
-_zygotes: dict[tuple[str, ...], Zygote] = {}
-_lock = threading.Lock()
-
-
-def _forget_all() -> None:
-    """In a forked child: another thread may have held the lock, and zygotes are their maker's."""
-    global _lock
-    _lock = threading.Lock()
-    for zygote in _zygotes.values():
-        zygote.forget()
-    _zygotes.clear()
-
-
 os.register_at_fork(after_in_child=_forget_all)
 
 

@@ -17,9 +17,9 @@ use std::ops::Range;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-/// How often a dispatcher without work lets others run before it sleeps. A worker that has a processor answers a short call
-/// within that.
-const YIELDS: usize = 12;
+/// How long a dispatcher without work lets others run before it sleeps, in nanoseconds: as long as it takes to wake it. A worker
+/// that has a processor answers a short call within that.
+pub const IDLE_NANOS: u64 = 40_000;
 /// How often is looked for something to give back to a worker that waits for it.
 const STARVED_NANOS: u64 = 1_000_000;
 
@@ -97,9 +97,9 @@ impl Pool {
     /// Without the interpreter: waits until there are replies or events.
     fn wait(&self, until: Option<u64>, batch: &mut Batch) -> PyResult<Events> {
         let mut events = Events::default();
-        let mut yields = 0;
+        let mut idle_since = None;
         loop {
-            let next_due = {
+            let (tired, next_due) = {
                 let mut state = self.lock();
                 collect(&mut state, batch);
                 if !batch.is_empty() || !state.failed.is_empty() {
@@ -113,21 +113,21 @@ impl Pool {
                 if !events.is_empty() {
                     return Ok(events);
                 }
-                if yields == YIELDS && !lie_down(&state) {
+                let tired = now - *idle_since.get_or_insert(now) >= IDLE_NANOS;
+                if tired && !lie_down(&state) {
                     continue;
                 }
                 // What the program lets go of rings no bell.
                 let starved = state.lanes.values().any(|lane| lane.starved);
                 let look = starved.then_some(now + STARVED_NANOS);
                 let due = [until, next_due, look].into_iter().flatten().min();
-                due.map(|due| Duration::from_nanos(due.saturating_sub(now)))
+                (tired, due.map(|due| Duration::from_nanos(due.saturating_sub(now))))
             };
-            if yields < YIELDS {
-                yields += 1;
+            if !tired {
                 std::thread::yield_now();
                 continue;
             }
-            yields = 0;
+            idle_since = None;
             let waited = self.watch().wait(next_due, &mut events.ready);
             get_up(&self.lock());
             waited.map_err(crate::errors::os_error)?;

@@ -1,5 +1,6 @@
 //! Class `Worker`: the loop of a worker process.
 
+use super::dispatch::IDLE_NANOS;
 use super::memory::{self, Leased};
 use crate::errors::os_error;
 use motet_lanes::arena::{Arena, Kind, Location};
@@ -19,8 +20,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// No request's number.
 const NONE: u64 = u64::MAX;
-/// How often a worker without work lets others run before it sleeps.
-const YIELDS: usize = 12;
 
 /// The worker's end of a lane. `run` belongs to the main thread; signal handlers may ask `must_stop`.
 #[pyclass(module = "motet._motet", frozen)]
@@ -137,7 +136,8 @@ impl Worker {
     }
 
     fn await_request(&self) -> Option<Claimed> {
-        for _ in 0..YIELDS {
+        let idle_since = monotonic_nanos();
+        while monotonic_nanos() - idle_since < IDLE_NANOS {
             if let Some(claimed) = self.lock().side.claim() {
                 return Some(claimed);
             }
