@@ -37,7 +37,8 @@ def test_cancelling_the_task_stops_the_call(way: str) -> None:
 
     async def main(executor: motet.Executor) -> None:
         task = asyncio.create_task(wait_for_it(executor))
-        while not any(executor._workers.pool.call_of(lane) for lane in list(executor._workers.workers)):
+        workers = executor._workers
+        while not any(workers.pool.call_of(lane) for lane in list(workers.workers)):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -26,7 +26,7 @@ class _Watched:
 class PoolMethods(LoopBase):
     """Calls of worker pools, for the loop."""
 
-    def run_in_executor(
+    def run_in_executor(  # type: ignore[override]
         self, executor: Any, func: Callable[..., Any], *args: Any
     ) -> "asyncio.Future[Any]":
         """Run a call in a pool. When what is returned is cancelled, a call of `motet.Executor` is stopped."""

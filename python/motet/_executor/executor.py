@@ -126,7 +126,7 @@ class Executor(concurrent.futures.Executor):
         """
         return self._submit(self._options, fn, args, kwargs)
 
-    def map(
+    def map(  # type: ignore[override]
         self,
         fn: Callable[..., T],
         /,
@@ -135,7 +135,7 @@ class Executor(concurrent.futures.Executor):
         chunksize: int = 1,
         **more: Any,
     ) -> Iterator[T]:
-        """As `concurrent.futures.Executor.map`. `chunksize` changes nothing: calls are sent in batches anyway.
+        """As `concurrent.futures.Executor.map`. `chunksize` changes nothing: motet makes batches by itself.
 
         Raises:
             ValueError: `chunksize` is less than 1.
@@ -229,11 +229,11 @@ class Executor(concurrent.futures.Executor):
         return self._workers.thread
 
     def terminate_workers(self) -> None:
-        """As `ProcessPoolExecutor.terminate_workers` of Python 3.14: no more calls, and SIGTERM for all workers."""
+        """As in Python 3.14's `ProcessPoolExecutor`: no more calls, and SIGTERM for all workers."""
         self._shut_down_by_force(Worker.terminate.__name__)
 
     def kill_workers(self) -> None:
-        """As `ProcessPoolExecutor.kill_workers` of Python 3.14: no more calls, and SIGKILL for all workers."""
+        """As in Python 3.14's `ProcessPoolExecutor`: no more calls, and SIGKILL for all workers."""
         self._shut_down_by_force(Worker.kill.__name__)
 
     def _shut_down_by_force(self, how: str) -> None:

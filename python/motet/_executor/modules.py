@@ -23,8 +23,8 @@ _modules = sys.modules
 # length, its text.
 _MAIN = b"\x8c\x08__main__"
 _other_markers: tuple[bytes, ...] = ()
-# A connection's plain pickle has a descriptor's number, which means something else in a worker. `by_value` asks
-# multiprocessing how it travels.
+# A connection's plain pickle has a descriptor's number, which means something else in a worker. `by_value`
+# asks multiprocessing how it travels.
 _MISLEADING = "multiprocessing.connection"
 
 

@@ -352,7 +352,8 @@ class ProcessWorkers:
     def _replace(self) -> None:
         """Start what is missing of workers for the calls that there are."""
         with self._lock:
-            if self.broken is None:
+            # Another thread may have started one in the meantime.
+            if self.broken is None and len(self.workers) < self.settings.workers:
                 self._start_worker()
 
     def _lose(self, worker: Worker, ended: zygotes.Ended, number: int, call: Call | None) -> None:
@@ -431,7 +432,7 @@ class ProcessWorkers:
         """A worker could not begin."""
         failure = errors.InitializerFailed("the initializer of a worker raised, so no call can run")
         failure.__cause__ = load_exception(data)
-        # The pool is broken when the worker has ended: what the initializer has put into queues is there then.
+        # The pool is broken when the worker has ended: what the initializer put into queues is there then.
         worker = self.workers[lane]
         worker.failure = failure
         worker.stopping = Stopping(-1, "initializer", time.monotonic() + GRACE)
@@ -445,9 +446,7 @@ def _resident_memory(pid: int) -> int:
         return 0
 
 
-def _worker_died(
-    what: str, worker: Worker, ended: zygotes.Ended, too_large: bool
-) -> errors.WorkerDied:
+def _worker_died(what: str, worker: Worker, ended: zygotes.Ended, too_large: bool) -> errors.WorkerDied:
     if too_large:
         how = "was killed because it used more memory than its limit"
     elif ended.status < 0:

@@ -1,6 +1,6 @@
-"""Initializers with what only a process that is being started may be given: multiprocessing's queues and locks.
+"""Initializers, with what only a process that is being started may be given: queues and locks.
 
-multiprocessing lets its objects be pickled while it starts a process, which an object of its own stands for; the
+multiprocessing lets these be pickled while it starts a process, for which an object of its own stands; the
 descriptors in them are handed over then. Here motet's workers are the processes, and the zygote hands over.
 """
 
@@ -33,7 +33,7 @@ class Descriptors:
         self.numbers.append(os.dup(descriptor))
         return len(self.numbers) - 1
 
-    def DupFd(self, place: int) -> Inherited:  # noqa: N802
+    def DupFd(self, place: int) -> Inherited:
         """What stands for the descriptor in the pickle."""
         return Inherited(place)
 

@@ -18,7 +18,7 @@ class Stopping(NamedTuple):
 
 
 class Worker:
-    """A worker process. Has the methods of `multiprocessing.Process` that look at one or end it. Thread-safe."""
+    """A worker process, with the methods of `multiprocessing.Process` that look at one or end it."""
 
     def __init__(self, lane: int, name: str) -> None:
         self.lane = lane

@@ -38,7 +38,7 @@ _kept: dict[tuple[int, int | None], Executor] = {}
 
 
 def register(make_default: bool = False) -> None:
-    """Make the backend "motet" known to joblib; `make_default`: and have joblib use it where none is named."""
+    """Make the backend "motet" known to joblib; `make_default`: also where a program names none."""
     joblib.register_parallel_backend("motet", MotetBackend, make_default=make_default)
 
 

@@ -1,4 +1,4 @@
-"""motet's executor in the place of `concurrent.futures.ProcessPoolExecutor`, for a suite that tests that class.
+"""motet's executor in the place of `concurrent.futures.ProcessPoolExecutor`, for suites that test that.
 
 The class is replaced before the suite is imported, in its own process and in the interpreters that it starts.
 """
@@ -14,7 +14,14 @@ import motet
 
 from .paths import CONFORMANCE
 
-MODULES = ["test_as_completed", "test_deadlock", "test_init", "test_process_pool", "test_shutdown", "test_wait"]
+MODULES = [
+    "test_as_completed",
+    "test_deadlock",
+    "test_init",
+    "test_process_pool",
+    "test_shutdown",
+    "test_wait",
+]
 # Read by `startup/sitecustomize.py`.
 VARIABLE = "MOTET_CONFORMANCE_POOLS"
 
