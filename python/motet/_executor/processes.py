@@ -231,7 +231,7 @@ class ProcessWorkers:
         stopping = worker.stopping
         if stopping is not None and stopping.number == number:
             return True
-        if not worker.pid or not self.pool.ask_to_stop(worker.lane, number):
+        if not self.pool.ask_to_stop(worker.lane, number):
             return False
         worker.stopping = Stopping(number, reason, time.monotonic() + GRACE)
         worker.signal(STOP_SIGNAL)
@@ -328,7 +328,11 @@ class ProcessWorkers:
         if isinstance(message, zygotes.Ended):
             self._settle(self.workers[message.lane], message)
         else:
-            self.workers[message.lane].begin(message.pid, descriptors[0])
+            worker = self.workers[message.lane]
+            worker.begin(message.pid, descriptors[0])
+            if worker.stopping is not None:
+                # It was at its first call before its birth was told.
+                worker.signal(STOP_SIGNAL)
 
     def _settle(self, worker: Worker, ended: zygotes.Ended) -> None:
         """Decide on what a dead worker has left."""
