@@ -31,6 +31,9 @@ def put(value: int) -> None:
     with lock:
         queue.put(value)
     connection.send(value)
+    # A process that is killed while its queue's thread holds a lock keeps it for ever.
+    queue.close()
+    queue.join_thread()
 
 
 def test_initializers_are_given_queues_locks_and_connections(context: BaseContext) -> None:
