@@ -82,7 +82,8 @@ def warm(executor: motet.Executor, count: int) -> set[int]:
     found: set[int] = set()
 
     def all_are_there() -> bool:
-        found.update(future.result(LIMIT) for future in [executor.submit(os.getpid) for _ in range(8 * count)])
+        futures = [executor.submit(os.getpid) for _ in range(8 * count)]
+        found.update(future.result(LIMIT) for future in futures)
         return len(found) >= count
 
     wait_until(all_are_there)

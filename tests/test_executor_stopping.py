@@ -36,7 +36,7 @@ def test_the_time_is_up(function: Callable[[float], object]) -> None:
     with motet.Executor("processes", 1) as executor:
         future = executor.options(timeout=0.05, name="a nap").submit(function, LIMIT)
         after = executor.submit(pow, 3, 2)
-        with pytest.raises(motet.CallTimeout, match=f"a nap .*{function.__name__}.* ran longer than 0.05 seconds"):
+        with pytest.raises(motet.CallTimeout, match=f"a nap .*{function.__name__}.* ran longer than"):
             future.result(LIMIT)
         assert after.result(LIMIT) == 9
 

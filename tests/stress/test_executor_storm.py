@@ -1,4 +1,4 @@
-"""Workers are killed at random under mixed load; every call must come to the end that is documented for it."""
+"""Workers are killed at random under mixed load; every call must come to an end that is documented."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class ProcessWorkers:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        # It calls back only while this has work to do. A strong reference would be a cycle that no collector sees.
+        # It calls back only while this has work to do; a strong reference would make a cycle that stays.
         self.pool = _motet.Pool(weakref.proxy(self), load_result, settings.calls_per_worker or 0)
         # By lane. Changed with the lock held; iterated over as a copy.
         self.workers: dict[int, Worker] = {}
@@ -381,7 +381,7 @@ class ProcessWorkers:
 
     def _hear(self, descriptor: int) -> None:
         """Take a message of the zygote's, if this descriptor still is its channel's."""
-        # With the lock, so that nobody closes the channel meanwhile. A message that has begun is there at once.
+        # With the lock, so that nobody closes the channel meanwhile. What has begun is there at once.
         with self._lock:
             channel = self._channel
             if channel is None or channel.fileno() != descriptor:
@@ -548,9 +548,7 @@ def _resident_memory(pid: int) -> int:
         return 0
 
 
-def _worker_died(
-    what: str, worker: Worker, ended: zygotes.Ended, too_large: bool
-) -> errors.WorkerDied:
+def _worker_died(what: str, worker: Worker, ended: zygotes.Ended, too_large: bool) -> errors.WorkerDied:
     how = "was killed because it used more memory than its limit" if too_large else _how_it_ended(ended)
     memory = f", having used {ended.largest_memory / 2**20:.0f} MiB at most" if ended.largest_memory else ""
     error = errors.WorkerDied(

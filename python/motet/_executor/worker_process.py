@@ -64,7 +64,7 @@ class Worker:
             return True
 
     def kill_and_wait(self) -> None:
-        """End it by SIGKILL and return when it has ended, if its number is known. Not while `end` may be called."""
+        """End it by SIGKILL, and wait for that if it was born. For the thread that calls `end`."""
         self.signal(signal.SIGKILL)
         if self._process >= 0:
             end = select.poll()

@@ -148,9 +148,7 @@ class _Zygote:
         """Serve until the process that started this one ends."""
         while True:
             for descriptor, _ in self.poll.poll():
-                if descriptor == self.parent or (
-                    descriptor == self.main.fileno() and not self.take_pool()
-                ):
+                if descriptor == self.parent or (descriptor == self.main.fileno() and not self.take_pool()):
                     self.kill_all()
                     return
                 if descriptor == self.main.fileno():
@@ -357,7 +355,7 @@ _lock = threading.Lock()
 
 
 def _forget_all() -> None:
-    """In a forked child: another thread may have held the lock, and zygotes serve the process that made them."""
+    """In a forked child: another thread may have held the lock, and zygotes serve their maker."""
     global _lock
     _lock = threading.Lock()
     for zygote in _zygotes.values():
