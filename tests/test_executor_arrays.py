@@ -39,10 +39,10 @@ def test_an_array_that_was_born_there_is_not_copied() -> None:
         for part in (array, array[100:200]):
             assert executor.submit(total, part).result(LIMIT) == part.size
         after = executor.statistics()["arena"]
-    assert after["peak_bytes"] - before["live_bytes"] < array.nbytes
+    assert after["allocations"] == before["allocations"]
     with motet.Executor("processes", 1) as executor:
         assert executor.submit(total, numpy.ones((1000, 1000), "int64")).result(LIMIT) == 1_000_000
-        assert executor.statistics()["arena"]["peak_bytes"] >= 2 * array.nbytes
+        assert executor.statistics()["arena"]["allocations"] > after["allocations"]
 
 
 def test_kinds_of_arrays_arrive_as_they_are() -> None:

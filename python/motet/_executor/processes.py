@@ -494,7 +494,7 @@ class ProcessWorkers:
             with self._lock:
                 del self.workers[worker.lane]
             left = self.pool.remove_lane(worker.lane)
-            if left is not None:
+            if left is not None and self.broken is not None:
                 self.pool.finish_failed(left[0], self.broken)
             worker.end(-signal.SIGKILL)
         if self.broken is not None:

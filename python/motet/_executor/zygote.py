@@ -354,18 +354,6 @@ _zygotes: dict[tuple[str, ...], Zygote] = {}
 _lock = threading.Lock()
 
 
-def _forget_all() -> None:
-    """In a forked child: another thread may have held the lock, and zygotes serve their maker."""
-    global _lock
-    _lock = threading.Lock()
-    for zygote in _zygotes.values():
-        zygote.forget()
-    _zygotes.clear()
-
-
-os.register_at_fork(after_in_child=_forget_all)
-
-
 def connect(preload: tuple[str, ...]) -> socket.socket:
     """A socket to a zygote that has imported these modules; it is started if there is none."""
     with _lock:
