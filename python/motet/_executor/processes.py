@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from concurrent.futures import InvalidStateError
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -76,7 +77,8 @@ class ProcessWorkers:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.pool = _motet.Pool(self, load_result, settings.calls_per_worker or 0)
+        # It calls back only while this has work to do; a strong reference would make a cycle that stays.
+        self.pool = _motet.Pool(weakref.proxy(self), load_result, settings.calls_per_worker or 0)
         # By lane. Changed with the lock held; iterated over as a copy.
         self.workers: dict[int, Worker] = {}
         self.broken: BaseException | None = None

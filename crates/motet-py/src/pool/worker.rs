@@ -243,8 +243,9 @@ impl Worker {
     }
 
     fn describe<'py>(&self, py: Python<'py>, error: &PyErr) -> PyResult<Answer<'py>> {
-        let described =
-            self.policy.bind(py).call_method1(intern!(py, "dump_exception"), (error.value(py),))?;
+        // Not `value`, which has no traceback before Python 3.12.
+        let value = error.clone_ref(py).into_value(py);
+        let described = self.policy.bind(py).call_method1(intern!(py, "dump_exception"), (value,))?;
         let (bytes, stopped): (Bound<'py, PyBytes>, bool) = described.extract()?;
         let kind = if stopped { reply_kind::STOPPED } else { reply_kind::RAISED };
         Ok(Answer { kind, bytes: Some(bytes), buffers: Box::default() })
