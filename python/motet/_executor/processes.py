@@ -330,7 +330,9 @@ class ProcessWorkers:
         else:
             worker = self.workers[message.lane]
             worker.begin(message.pid, descriptors[0])
-            if worker.stopping is not None:
+            if self.broken is not None and self.settings.strict:
+                worker.signal(signal.SIGKILL)
+            elif worker.stopping is not None:
                 # It was at its first call before its birth was told.
                 worker.signal(STOP_SIGNAL)
 
@@ -387,6 +389,10 @@ class ProcessWorkers:
 
     def _break(self) -> None:
         assert self.broken is not None
+        if self.settings.strict:
+            # As in `concurrent.futures`, calls that run on other workers end too.
+            for worker in list(self.workers.values()):
+                worker.signal(signal.SIGKILL)
         for future in self.pool.withdraw_all():
             with contextlib.suppress(InvalidStateError):
                 future.set_exception(errors.fresh(self.broken))
