@@ -477,6 +477,10 @@ class ProcessWorkers:
 
     def _break(self) -> None:
         assert self.broken is not None
+        if self.settings.strict:
+            # As in `concurrent.futures`, calls that run on other workers end too.
+            for worker in list(self.workers.values()):
+                worker.signal(signal.SIGKILL)
         for future in self.pool.withdraw_all():
             with contextlib.suppress(InvalidStateError):
                 future.set_exception(errors.fresh(self.broken))
