@@ -36,7 +36,9 @@ def put(value: int) -> None:
 def test_initializers_are_given_queues_locks_and_connections(context: BaseContext) -> None:
     queue: Any = context.Queue()
     here, there = multiprocessing.Pipe()
-    with motet.Executor("processes", 1, initializer=keep, initargs=(queue, context.Lock(), there)) as executor:
+    with motet.Executor(
+        "processes", 1, initializer=keep, initargs=(queue, context.Lock(), there)
+    ) as executor:
         executor.submit(put, 5).result(PATIENCE)
         assert queue.get(timeout=PATIENCE) == 5
         assert here.recv() == 5
