@@ -188,7 +188,11 @@ class Executor(concurrent.futures.Executor):
         except (errors.NotShippable, errors.ArgumentTooLarge, errors.ArenaFull) as error:
             future: CallFuture[T] = CallFuture()
             future.set_exception(error)
-            return future
+            try:
+                return future
+            finally:
+                # The error's traceback has this frame, and all that called it with their arrays.
+                del future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, kill: bool = False) -> None:
         """Take no more calls; the workers end when all is done.
