@@ -48,8 +48,8 @@ def test_the_version_is_that_of_the_crates() -> None:
 
 
 def test_what_asyncio_does_not_import_motet_does_not_either(run_program: RunProgram) -> None:
-    # So that a program's own modules can hide nothing that the loop needs: where asyncio works, it does. Worker
-    # pools need more, such as pickle, and are loaded by their own names only.
+    # So that a program's own modules can hide nothing that the loop needs: where asyncio works, it does.
+    # Worker pools need more, such as pickle, and are loaded by their own names only.
     result = run_program("""
         import sys, asyncio
         before = set(sys.modules)
