@@ -283,9 +283,7 @@ def _decide(on: _Place) -> tuple[_Place, str]:
     """Where calls are to run, and why."""
     if on != "auto":
         return on, f"{on}, because the executor was made so"
-    if not getattr(sys, "_is_gil_enabled", lambda: True)():
-        return "threads", "threads, because this Python runs them side by side (it has no GIL)"
-    return "processes", "processes, because this Python runs one thread at a time (it has a GIL)"
+    return "processes", "processes, because they suit any work; nothing is measured yet"
 
 
 def _checked_count(name: str, value: int | None) -> int | None:
