@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
@@ -11,18 +11,8 @@ import motet
 import pytest
 import trio
 from conftest import MakeLoop
-from motet._executor import pools
-
-pytestmark = [
-    pytest.mark.thread_unsafe(reason="each thread would start workers of its own"),
-    pytest.mark.timeout(120),
-]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_workers_left() -> Iterator[None]:
-    yield
-    pools.end_all()
+from map_helpers import no_workers_left as no_workers_left
+from map_helpers import pytestmark as pytestmark
 
 
 def run(make_loop: MakeLoop, main: Any) -> Any:

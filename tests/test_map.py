@@ -17,18 +17,8 @@ from pathlib import Path
 import motet
 import pytest
 from conftest import RunProgram
-from motet._executor import pools
-
-pytestmark = [
-    pytest.mark.thread_unsafe(reason="each thread would start workers of its own"),
-    pytest.mark.timeout(120),
-]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_workers_left() -> Iterator[None]:
-    yield
-    pools.end_all()
+from map_helpers import no_workers_left as no_workers_left
+from map_helpers import pytestmark as pytestmark
 
 
 def square(number: int) -> int:

@@ -23,6 +23,11 @@ fn work(requests: &Requests<u64, 2>, until: u64) -> Vec<u64> {
     seen
 }
 
+fn start_worker(requests: &Arc<Requests<u64, 2>>, until: u64) -> thread::JoinHandle<Vec<u64>> {
+    let requests = Arc::clone(requests);
+    thread::spawn(move || work(&requests, until))
+}
+
 fn publish(requests: &Requests<u64, 2>, position: u64) {
     while !requests.publish(position, |body| *body = position + 100) {
         thread::yield_now();
@@ -33,10 +38,7 @@ fn publish(requests: &Requests<u64, 2>, position: u64) {
 fn requests_arrive_once_and_in_order_through_slots_that_are_used_again() {
     loom::model(|| {
         let requests = Arc::new(Requests::<u64, 2>::default());
-        let worker = thread::spawn({
-            let requests = Arc::clone(&requests);
-            move || work(&requests, 3)
-        });
+        let worker = start_worker(&requests, 3);
         for position in 0..3 {
             publish(&requests, position);
         }
@@ -50,10 +52,7 @@ fn what_is_taken_back_is_not_seen_and_what_is_begun_is_not_taken_back() {
         let requests = Arc::new(Requests::<u64, 2>::default());
         publish(&requests, 0);
         publish(&requests, 1);
-        let worker = thread::spawn({
-            let requests = Arc::clone(&requests);
-            move || work(&requests, 2)
-        });
+        let worker = start_worker(&requests, 2);
         let taken = requests.take_back(1);
         let seen = worker.join().unwrap();
         match taken {
@@ -69,10 +68,7 @@ fn a_slot_that_was_taken_back_is_used_again_before_the_worker_comes_by() {
         let requests = Arc::new(Requests::<u64, 2>::default());
         publish(&requests, 0);
         publish(&requests, 1);
-        let worker = thread::spawn({
-            let requests = Arc::clone(&requests);
-            move || work(&requests, 3)
-        });
+        let worker = start_worker(&requests, 3);
         let first = requests.take_back(0);
         publish(&requests, 2);
         let seen = worker.join().unwrap();

@@ -55,8 +55,8 @@ def empty_like(array: NDArray[Any], dtype: DTypeLike | None = None, shape: Any =
 def set_arena_limit(limit: int) -> None:
     """Set how many bytes of memory this process may share with workers, and each worker with it.
 
-    Without that it is 4 GiB, or a quarter of the memory of the machine or the control group, whichever is
-    less. When it is used up, `submit` waits until calls have ended.
+    Without that it is 4 GiB; in a control group it is to be well below the group's limit. When it is used up,
+    `submit` waits until calls have ended.
 
     Raises:
         RuntimeError: there is an executor or an array of `empty` already.

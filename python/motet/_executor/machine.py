@@ -37,12 +37,3 @@ def _quota() -> int | None:
         period_micros = int((_CGROUP / "cpu/cpu.cfs_period_us").read_text())
         return None if given <= 0 else -(-given // period_micros)
     return None
-
-
-def usable_memory() -> int:
-    """How many bytes of memory this process may use, shared with whoever else uses them."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        with contextlib.suppress(OSError, ValueError):
-            memory = min(memory, int((_CGROUP / name).read_text()))
-    return memory

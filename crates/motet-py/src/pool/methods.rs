@@ -73,6 +73,10 @@ impl Pool {
         policy: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (py, this) = (slf.py(), slf.get());
+        // First, so that nothing is copied for a call that must come again with its function.
+        let Some(function) = this.lock().functions.get(&function).cloned() else {
+            return Err(PyKeyError::new_err(function));
+        };
         let buffers = match buffers {
             Some(outside) => {
                 this.lock().tidy();
@@ -89,10 +93,6 @@ impl Pool {
         let future = call_future::new(py, Some(slf.clone().into_any().unbind()), number)?;
         let object = future.object(py).clone();
         let mut state = this.lock();
-        let Some(function) = state.functions.get(&function).cloned() else {
-            drop(state);
-            return Err(PyKeyError::new_err(function));
-        };
         state.counters.submitted += 1;
         state.enqueue(Call { number, future, function, arguments, buffers, options });
         state.pump();

@@ -64,8 +64,6 @@ pub struct Counters {
     pub finished: u64,
     pub taken_back: u64,
     pub busy_nanos: u64,
-    pub bytes_copied: u64,
-    pub bytes_shared: u64,
 }
 
 /// Why a lane does not take a call now.

@@ -256,25 +256,20 @@ impl Worker {
         let bytes = answer.bytes.as_ref().map_or(&[][..], |bytes| bytes.as_bytes());
         let parcel = Parcel { buffers: &answer.buffers, bytes };
         let packed = loop {
-            match parcel.pack(&self.arena) {
-                Ok(packed) => break packed,
-                Err(error) => {
-                    // Waits while the parent holds what may return.
-                    let length = bytes.len() + parcel.buffers.len() * Location::SIZE;
-                    drop(memory::allocate(py, &self.arena, length, Kind::Message, || self.may_return())?);
-                    drop(error);
-                }
+            if let Ok(packed) = parcel.pack(&self.arena) {
+                break packed;
             }
+            // Waits while the parent holds what may return; fails if that is of no use.
+            let length = bytes.len() + parcel.buffers.len() * Location::SIZE;
+            drop(memory::allocate(py, &self.arena, length, Kind::Message, || self.may_return())?);
         };
-        let message = loop {
-            match packed.lend(&parcel, &mut self.lock().peer) {
-                Ok(message) => break message,
-                // The socket is full of segments that the parent has not taken.
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => self.pause(py),
-                Err(error) => return Err(os_error(error)),
+        while let Err(error) = packed.lend(&parcel, &mut self.lock().peer) {
+            // The socket is full of segments that the parent has not taken.
+            if error.kind() != std::io::ErrorKind::WouldBlock {
+                return Err(os_error(error));
             }
-        };
-        let _ = message;
+            self.pause(py);
+        }
         self.say_released();
         while !self.push(|reply| {
             reply.kind = answer.kind;
