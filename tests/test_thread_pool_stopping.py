@@ -170,6 +170,23 @@ def test_a_running_call_can_be_killed() -> None:
     release.set()
 
 
+def test_a_pool_ends_though_all_its_threads_are_abandoned() -> None:
+    release, begun = threading.Event(), threading.Semaphore(0)
+
+    def block() -> None:
+        begun.release()
+        release.wait()
+
+    with Pool(2) as pool:
+        futures = [pool.submit(block) for _ in range(2)]
+        for future in futures:
+            begun.acquire()
+            assert future.cancel(kill=True)
+    # Leaving has waited for the thread that gives the others up.
+    assert all(future.cancelled() for future in futures)
+    release.set()
+
+
 def test_an_abandoned_thread_does_not_keep_the_program(run_program: RunProgram) -> None:
     program = """
         import threading

@@ -113,7 +113,7 @@ def map(
 
     Functions that travel to worker processes do so once, as they are when the mapping begins. An iterable's
     own exception is raised behind the results of what came before it. `close()`, or dropping the iterator,
-    cancels what is left: calls in processes and on a loop are stopped, calls in threads are not. If a worker
+    cancels what is left: calls that run are stopped, and in threads given up if they do not stop. If a worker
     dies, all items of its chunk have failed. Workers are kept for a while for the next mapping, unless an
     initializer began them. The iterator is for one thread at a time.
 
