@@ -149,7 +149,12 @@ def test_an_attempt_that_takes_too_long_is_repeated(stubborn: bool) -> None:
 
 
 def test_a_running_call_can_be_killed() -> None:
-    release = threading.Event()
+    release, begun = threading.Event(), threading.Event()
+
+    def block() -> None:
+        begun.set()
+        release.wait()
+
     with Pool(1) as pool:
         future = pool.submit(spin, release)
         until(future.running)
@@ -161,8 +166,8 @@ def test_a_running_call_can_be_killed() -> None:
         ended = pool.submit(int)
         ended.result(LONG)
         assert not ended.cancel(kill=True)
-        blocked = pool.submit(release.wait)
-        until(blocked.running)
+        blocked = pool.submit(block)
+        assert begun.wait(LONG)
         assert blocked.cancel(kill=True)
         until(blocked.cancelled)
         assert pool.workers.statistics()["abandoned"] == 1
