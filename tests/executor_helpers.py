@@ -62,9 +62,9 @@ def is_alive(pid: int) -> bool:
 
 def zygotes() -> list[int]:
     """The zygotes of this process."""
-    from motet._executor import zygote
+    from motet._executor import zygotes
 
-    return [found._process.pid for found in zygote._zygotes.values()]
+    return [found._process.pid for found in zygotes._zygotes.values()]
 
 
 def descendants(pid: int) -> set[int]:
