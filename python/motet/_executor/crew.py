@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import threading
@@ -54,6 +55,8 @@ class Crew:
         self._lock = threading.Lock()
         self._names = itertools.count(1)
         self._channel: socket.socket | None = None
+        # That of the zygote, its workers, and what these start.
+        self._session = 0
         self._inherited: Descriptors | None = None
         self._outputs: dict[int, Output] = {}
 
@@ -70,28 +73,23 @@ class Crew:
 
     def _request_worker(self) -> None:
         if self._channel is None:
-            self._channel = zygotes.connect(self.settings.preload)
+            self._channel, self._session = zygotes.connect(self.settings.preload)
             self.pool.watch_descriptor(self._channel.fileno())
-        lane, memory, control = self.pool.add_lane()
-        worker = Worker(lane, f"{self.settings.name}-{next(self._names)}")
-        output, output_end = os.pipe()
-        problems, problems_end = os.pipe()
-        request = Spawn.of_this_process(lane, worker.name, self.settings.setup)
-        self.workers[lane] = worker
-        try:
+        with contextlib.ExitStack() as given, contextlib.ExitStack() as kept:
+            (output, output_end), (problems, problems_end) = _pipe(kept, given), _pipe(kept, given)
+            lane, memory, control = self.pool.add_lane()
+            given.callback(os.close, control)
+            kept.callback(self.pool.remove_lane, lane)
+            worker = Worker(lane, f"{self.settings.name}-{next(self._names)}")
+            request = Spawn.of_this_process(lane, worker.name, self.settings.setup)
             descriptors = [memory, self.pool.bell(), control, output_end, problems_end]
             if self._inherited is not None:
                 descriptors += self._inherited.numbers
+            # The answer may be there before `send` returns.
+            self.workers[lane] = worker
+            kept.callback(self.workers.pop, lane)
             send(self._channel, request, descriptors)
-        except BaseException:
-            del self.workers[lane]
-            self.pool.remove_lane(lane)
-            os.close(output)
-            os.close(problems)
-            raise
-        finally:
-            for descriptor in (output_end, problems_end, control):
-                os.close(descriptor)
+            kept.pop_all()
         tag = f"[{worker.name}] " if self.settings.tag_output else ""
         for descriptor, stream in ((output, "stdout"), (problems, "stderr")):
             self._outputs[descriptor] = Output(descriptor, stream, tag)
@@ -104,7 +102,7 @@ class Crew:
             self._channel = None
             # The thread sees to what they leave.
             for worker in self.workers.values():
-                worker.orphaned = True
+                worker.orphan_of = self._session
             self.pool.ring()
 
     def _replace(self) -> None:
@@ -126,3 +124,11 @@ class Crew:
             self.pool.forget_descriptor(descriptor)
             del self._outputs[descriptor]
             os.close(descriptor)
+
+
+def _pipe(read: contextlib.ExitStack, write: contextlib.ExitStack) -> tuple[int, int]:
+    """A pipe, each end of which is closed with its stack."""
+    ends = os.pipe()
+    read.callback(os.close, ends[0])
+    write.callback(os.close, ends[1])
+    return ends

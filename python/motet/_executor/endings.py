@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from . import errors, obituaries
 from .crew import Settings
+from .sessions import end_session
 from .stopping import GRACE, StoppableCrew
 from .travelling_errors import load_exception
 from .worker_process import Stopping, Worker
@@ -38,11 +39,14 @@ class MortalCrew(StoppableCrew):
         self._stillborn = 0
 
     def _bury_orphans(self) -> None:
-        for worker in list(self.workers.values()):
-            if worker.orphaned:
-                # It dies with the zygote, but somewhat later: until then its lane is not the parent's alone.
-                worker.kill_and_wait()
-                self._settle(worker, Ended(worker.lane, -signal.SIGKILL, 0))
+        orphans = [worker for worker in list(self.workers.values()) if worker.orphan_of]
+        for session in {worker.orphan_of for worker in orphans}:
+            # With what they have started, which the zygote would have killed.
+            end_session(session)
+        for worker in orphans:
+            # It dies with the zygote, but somewhat later: until then its lane is not the parent's alone.
+            worker.kill_and_wait()
+            self._settle(worker, Ended(worker.lane, -signal.SIGKILL, 0))
 
     def _settle(self, worker: Worker, ended: Ended) -> None:
         """Decide on what a dead worker has left."""
@@ -53,9 +57,9 @@ class MortalCrew(StoppableCrew):
         worker.end(ended.status)
         has_answered = self.pool.has_answered(worker.lane)
         left = self.pool.remove_lane(worker.lane)
-        if left is not None:
-            self._lose(worker, ended, *left)
-        self._stillborn = 0 if has_answered or left is not None else self._stillborn + 1
+        for number, call in left:
+            self._lose(worker, ended, number, call)
+        self._stillborn = 0 if has_answered or left else self._stillborn + 1
         if self.broken is None:
             self.broken = worker.failure
         if self.broken is None and self.settings.strict and ended.status and not worker.told_to_end:

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,8 @@ __all__ = ["ProcessWorkers", "Settings"]
 
 # Seconds that the birth of a worker may take, at the most, for those who wait for it.
 PATIENCE = 30.0
+# How long the main thread sleeps at a time, in seconds.
+SLICE = 0.2
 
 # Those with work to do; also when nobody knows their executor any more.
 _busy: set[ProcessWorkers] = set()
@@ -100,10 +103,16 @@ class ProcessWorkers(MortalCrew):
         self.pool.close()
 
     def join(self) -> None:
-        """Wait until all is done and the workers have ended; after `close`."""
-        thread = self.thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
+        """Wait until all is done and the workers have ended; after `close`.
+
+        Warns of workers that had to be killed because their exit handlers did not end.
+        """
+        thread, here = self.thread, threading.current_thread()
+        if thread is not None and thread is not here:
+            # A signal that comes as a sleep begins is seen after it, so the main thread sleeps little.
+            while thread.is_alive():
+                thread.join(SLICE if here is threading.main_thread() else None)
+        self._tell_who_lingered()
 
     def end_by_force(self) -> None:
         """Take no more calls, and try none again."""
@@ -181,6 +190,7 @@ class ProcessWorkers(MortalCrew):
                 self._stop_call(worker, number, "timeout")
         self._bury_orphans()
         self._end_the_stubborn()
+        self._end_the_lingering()
         if self._killing:
             self._end_all()
         if self.settings.memory_limit is not None:
@@ -188,7 +198,7 @@ class ProcessWorkers(MortalCrew):
         if self._closing and self.pool.unfinished() == 0:
             for worker in list(self.workers.values()):
                 if not worker.told_to_end:
-                    worker.told_to_end = True
+                    worker.told_at = time.monotonic()
                     self.pool.stop_lane(worker.lane)
         elif len(self.workers) < min(self.settings.workers, self.pool.unfinished()):
             self._replace()
@@ -227,19 +237,26 @@ class ProcessWorkers(MortalCrew):
         for worker in list(self.workers.values()):
             with self._lock:
                 del self.workers[worker.lane]
-            left = self.pool.remove_lane(worker.lane)
-            if left is not None and self.broken is not None:
-                self.pool.finish_failed(left[0], self.broken)
+            for number, _ in self.pool.remove_lane(worker.lane):
+                if self.broken is not None:
+                    self.pool.finish_failed(number, self.broken)
             worker.end(-signal.SIGKILL)
         if self.broken is not None:
             self._break()
         self._inherited = None
 
 
+def hurry_up() -> None:
+    """The interpreter exits: no worker's exit handlers hold it up for ever."""
+    for workers in list(_busy):
+        workers.hurry_up()
+
+
 def _finish_all() -> None:
     """At the interpreter's exit: also executors that the program has let go of do what they were given."""
     interrupted = getattr(sys, "last_type", None)
     hurry = interrupted is not None and issubclass(interrupted, KeyboardInterrupt)
+    hurry_up()
     for workers in list(_busy):
         workers.close()
         if hurry:

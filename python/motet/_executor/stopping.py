@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from .crew import Crew, Settings
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 GRACE = 1.0
 # Seconds between two looks at how much memory workers use.
 MEMORY_INTERVAL = 0.1
+# Seconds that workers have for their exit handlers when the interpreter exits.
+EXIT_GRACE = 30.0
 
 
 class StoppableCrew(Crew):
@@ -34,6 +37,10 @@ class StoppableCrew(Crew):
         # All is to end, and at this time by force.
         self._killing = False
         self._kill_at = math.inf
+        # Seconds that workers have to end once they are told to; as in `concurrent.futures`, any number.
+        self._leave_within = math.inf
+        # The names of those that did not.
+        self._lingering: list[str] = []
 
     def withdraw_all(self) -> list[CallFuture[Any]]:
         """Take back the calls that no worker has begun, the oldest first."""
@@ -49,6 +56,7 @@ class StoppableCrew(Crew):
     def kill_all(self) -> None:
         """Stop all calls that run, and soon what runs instead of a call, such as an initializer."""
         self._killing, self._kill_at = True, time.monotonic() + GRACE
+        self._leave_within = GRACE
         for worker in list(self.workers.values()):
             number = self.pool.call_of(worker.lane)
             if number is not None:
@@ -74,6 +82,7 @@ class StoppableCrew(Crew):
         now = time.monotonic()
         waits = [worker.stopping.until - now for worker in list(self.workers.values()) if worker.stopping]
         waits.append(self._kill_at - now)
+        waits += [self._leaves_at(worker) - now for worker in list(self.workers.values())]
         if self.settings.memory_limit is not None and self.pool.unfinished():
             waits.append(MEMORY_INTERVAL)
         patience = min(waits)
@@ -98,6 +107,32 @@ class StoppableCrew(Crew):
             elif stopping.until <= now:
                 self._kill_worker(worker, stopping.number, stopping.reason)
 
+    def hurry_up(self) -> None:
+        """The interpreter exits: workers have `EXIT_GRACE` seconds for their exit handlers."""
+        self._leave_within = min(self._leave_within, EXIT_GRACE)
+        self.pool.ring()
+
+    def _leaves_at(self, worker: Worker) -> float:
+        """Until when a worker has time to end. One that is not born yet cannot be killed."""
+        return math.inf if worker.lingered or not worker.pid else worker.told_at + self._leave_within
+
+    def _end_the_lingering(self) -> None:
+        now = time.monotonic()
+        for worker in list(self.workers.values()):
+            if self._leaves_at(worker) <= now:
+                worker.lingered = True
+                if worker.signal(signal.SIGKILL):
+                    self._lingering.append(worker.name)
+
+    def _tell_who_lingered(self) -> None:
+        names, self._lingering = self._lingering, []
+        if names:
+            problem = (
+                f"{', '.join(names)} did not end within {self._leave_within:g} seconds of the last call and "
+                "had to be killed; an exit handler (atexit) that hangs?"
+            )
+            warnings.warn(problem, RuntimeWarning, stacklevel=4)
+
     def _end_the_greedy(self, limit: int) -> None:
         for worker in list(self.workers.values()):
             number = self.pool.call_of(worker.lane)
@@ -115,7 +150,8 @@ class StoppableCrew(Crew):
         if self._kill_at <= time.monotonic():
             self._kill_at = math.inf
             for worker in list(self.workers.values()):
-                if self.pool.call_of(worker.lane) is None:
+                # One that is to end has its time for that.
+                if self.pool.call_of(worker.lane) is None and not worker.told_to_end:
                     worker.signal(signal.SIGKILL)
 
     def _kill_worker(self, worker: Worker, number: int, reason: str) -> None:

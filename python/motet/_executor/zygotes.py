@@ -38,8 +38,8 @@ class Zygote:
         """Whether it has not ended."""
         return self._process.poll() is None
 
-    def connect(self) -> socket.socket:
-        """A socket for one pool.
+    def connect(self) -> tuple[socket.socket, int]:
+        """A socket for one pool, and the number of the session that its workers will be of.
 
         Raises:
             Closed: the zygote is gone.
@@ -51,7 +51,7 @@ class Zygote:
             except Closed:
                 here.close()
                 raise
-        return here
+        return here, self._process.pid
 
     def close(self) -> None:
         """End it, and all its workers."""
@@ -88,8 +88,11 @@ atexit.register(_close_all)
 os.register_at_fork(after_in_child=_forget_all)
 
 
-def connect(preload: tuple[str, ...]) -> socket.socket:
-    """A socket to a zygote that has imported these modules; it is started if there is none."""
+def connect(preload: tuple[str, ...]) -> tuple[socket.socket, int]:
+    """A socket to a zygote that has imported these modules, and the session of its workers.
+
+    The zygote is started if there is none.
+    """
     with _lock:
         for _ in range(2):
             found = _zygotes.get(preload)
