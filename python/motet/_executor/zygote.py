@@ -158,7 +158,10 @@ def main(descriptor: int, parent: int, preload: list[str]) -> None:
     for number in (signal.SIGINT, *FOR_WORKERS):
         signal.signal(number, signal.SIG_IGN)
     channel = socket.socket(fileno=descriptor)
-    watched = os.pidfd_open(parent)
+    try:
+        watched = os.pidfd_open(parent)
+    except ProcessLookupError:
+        return
     if os.getppid() != parent:
         return
     given = {name: os.environ.get(name) for name in THREAD_VARIABLES}
