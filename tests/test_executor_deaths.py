@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from concurrent.futures import BrokenExecutor, wait
 from pathlib import Path
 
@@ -145,6 +147,34 @@ def test_the_zygotes_death_costs_what_ran() -> None:
                 future.result(LIMIT)
         assert [future.result(LIMIT) for future in waiting] == [number**2 for number in range(100)]
         wait_until(lambda: not any(map(is_alive, pids)))
+
+
+def test_what_calls_have_started_ends_when_the_zygote_dies(tmp_path: Path) -> None:
+    """Its workers die with it by the kernel's word, which says nothing of their children."""
+
+    def start(path: str) -> None:
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+        append(path, str(child.pid))
+        child.wait()
+
+    def start_and_leave() -> int:
+        return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"]).pid
+
+    path = tmp_path / "children"
+    with motet.Executor("processes", 2) as executor:
+        left = executor.submit(start_and_leave).result(LIMIT)
+        running = [executor.submit(start, str(path)) for _ in range(2)]
+        wait_until(lambda: path.exists() and len(path.read_text().splitlines()) == 2)
+        children = [left, *map(int, path.read_text().split())]
+        assert all(map(is_alive, children))
+        for zygote in zygotes():
+            os.kill(zygote, signal.SIGKILL)
+        for future in running:
+            with pytest.raises(motet.WorkerDied):
+                future.result(LIMIT)
+        wait_until(lambda: not any(map(is_alive, children)))
+        # Another zygote, another worker.
+        assert executor.submit(pow, 3, 2).result(LIMIT) == 9
 
 
 def test_the_zygotes_death_while_calls_are_submitted(tmp_path: Path) -> None:

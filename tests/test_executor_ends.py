@@ -73,16 +73,6 @@ def test_the_exit_status_is_the_programs(run_program: RunProgram) -> None:
     assert (ended.returncode, ended.stdout) == (5, "1\n")
 
 
-# The lock of free-threaded Python 3.14 overlooks a signal that comes as its wait begins.
-WAIT = """
-def wait_for(future):
-    while True:
-        try:
-            return future.result(0.1)
-        except TimeoutError:
-            pass
-"""
-
 INTERRUPTED = {
     "in a with statement": """
         with motet.Executor("processes", 2) as executor:
@@ -90,7 +80,7 @@ INTERRUPTED = {
             while not futures[0].running():
                 time.sleep(0.001)
             print("ready", flush=True)
-            wait_for(futures[0])
+            futures[0].result()
     """,
     "outside of any": """
         executor = motet.Executor("processes", 2)
@@ -98,14 +88,14 @@ INTERRUPTED = {
         while not futures[0].running():
             time.sleep(0.001)
         print("ready", flush=True)
-        wait_for(futures[0])
+        futures[0].result()
     """,
 }
 
 
 @pytest.mark.parametrize("name", INTERRUPTED)
 def test_one_interruption_ends_all(name: str) -> None:
-    source = COMMON + WAIT + textwrap.dedent(INTERRUPTED[name])
+    source = COMMON + textwrap.dedent(INTERRUPTED[name])
     program = subprocess.Popen(
         [sys.executable, "-c", source],
         stdout=subprocess.PIPE,

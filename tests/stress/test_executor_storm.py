@@ -1,137 +1,158 @@
-"""Workers are killed at random under mixed load; every call must come to an end that is documented."""
+"""Workers, and at times their zygote, are killed at random under mixed load: every call comes to an end that
+is documented, and nothing is left.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import random
+import re
 import signal
+import sys
 import threading
 import time
 from collections import Counter
-from concurrent.futures import CancelledError, Future, wait
-from typing import Any
+from collections.abc import Iterator
+from concurrent.futures import Future, wait
 
 import dose
 import motet
 import pytest
+from executor_helpers import Left, zygotes
+from storm_calls import Calls, Expected, double, prepare
 
+pytest.importorskip("numpy")
 pytestmark = pytest.mark.thread_unsafe(reason="kills processes")
 
 WORKERS = 4
 # Calls that are under way at most.
 WINDOW = 300
 KILL_EVERY = 0.05
+# One in so many is the zygote's, with all workers.
+ZYGOTE_EVERY = 40
 LIMIT = 120
 
 
-def double(number: int) -> int:
-    return number * 2
+def segments() -> list[int]:
+    """Descriptors of this process that are memory of an arena."""
+    found = []
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            if "motet arena" in os.readlink(f"/proc/self/fd/{number}"):
+                found.append(int(number))
+    return found
 
 
-def double_slowly(number: int, seconds: float) -> int:
-    time.sleep(seconds)
-    return number * 2
+class Account:
+    """Knows the calls that are under way, and how the others have ended."""
 
-
-def add_one(array: Any) -> Any:
-    array += 1
-    return array
-
-
-class Storm:
-    """Submits calls of all sorts, and knows which ends each may have."""
-
-    def __init__(self, executor: motet.Executor, generator: random.Random) -> None:
-        self.executor = executor
-        self.generator = generator
+    def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()
-        self.pending: dict[Future[Any], tuple[Any, tuple[type[BaseException], ...]]] = {}
+        self._pending: dict[Future[object], Expected] = {}
 
-    def submit(self) -> None:
-        number = self.generator.randrange(1_000_000)
-        kind = self.generator.randrange(8)
-        died = motet.WorkerDied
-        if kind < 3:
-            self._expect(self.executor.submit(double, number), number * 2, died)
-        elif kind == 3:
-            self._expect(self.executor.submit(double_slowly, number, 0.001), number * 2, died)
-        elif kind == 4:
-            self._submit_array(number)
-        elif kind == 5:
-            patient = self.executor.options(retries=self.generator.randrange(5), name="tried again")
-            self._expect(patient.submit(double_slowly, number, 0.001), number * 2, died)
-        elif kind == 6:
-            hasty = self.executor.options(timeout=0.02, retries=self.generator.randrange(2))
-            seconds = self.generator.choice([0.001, 0.2])
-            self._expect(hasty.submit(double_slowly, number, seconds), number * 2, died, motet.CallTimeout)
-        else:
-            future = self.executor.submit(double_slowly, number, self.generator.choice([0.001, 0.1]))
-            self._expect(future, number * 2, died, CancelledError)
-            if self.generator.random() < 0.5:
-                threading.Timer(self.generator.random() / 50, future.cancel, kwargs={"kill": True}).start()
-            else:
-                future.cancel()
-
-    def _submit_array(self, number: int) -> None:
-        numpy = pytest.importorskip("numpy")
-        make = self.generator.choice([numpy.empty, motet.empty])
-        array = make(self.generator.randrange(1, 40_000), "int64")
-        array[:] = number
-        self._expect(self.executor.submit(add_one, array), number + 1, motet.WorkerDied)
-
-    def _expect(self, future: Future[Any], result: Any, *errors: type[BaseException]) -> None:
-        self.pending[future] = result, errors
+    def open(self, expected: Expected) -> None:
+        self._pending[expected.future] = expected
 
     def settle(self, count: int) -> None:
         """Waits until at most so many calls are under way, and looks at those that have ended."""
         until = time.monotonic() + LIMIT
-        while len(self.pending) > count:
-            assert time.monotonic() < until, f"{len(self.pending)} calls do not end"
-            done, _ = wait(self.pending, 0.05)
-            for future in done:
-                self._check(future)
+        while len(self._pending) > count:
+            assert time.monotonic() < until, f"these do not end: {list(self._pending)[:5]}"
+            for future in wait(self._pending, 0.05).done:
+                self._close(self._pending.pop(future))
 
-    def _check(self, future: Future[Any]) -> None:
-        result, errors = self.pending.pop(future)
+    def _close(self, expected: Expected) -> None:
         try:
-            found = future.result(0)
-        except errors as error:
+            found = expected.future.result(0)
+        except expected.errors as error:
             self.outcomes[type(error).__name__] += 1
             return
         self.outcomes["result"] += 1
-        if hasattr(found, "shape"):
-            assert (found == result).all()
-        else:
-            assert found == result
+        assert expected.check(found), f"{expected} has given {found!r}"
 
 
-def test_every_call_is_accounted_for() -> None:
+class Lines:
+    """Takes the place of `sys.stdout`: what workers print comes in whole lines."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.broken: list[str] = []
+
+    def write(self, text: str) -> int:
+        for line in text.splitlines():
+            self.count += 1
+            if re.fullmatch(r"line \d+ ends here", line) is None:
+                self.broken.append(line)
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is kept."""
+
+
+class Killer(threading.Thread):
+    """Kills until it is told to end."""
+
+    def __init__(self, executor: motet.Executor, seed: int) -> None:
+        super().__init__()
+        self.kills = 0
+        self._executor = executor
+        self._generator = random.Random(seed)
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        while not self._over.wait(KILL_EVERY):
+            if self._generator.randrange(ZYGOTE_EVERY) == 0:
+                for zygote in zygotes():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(zygote, signal.SIGKILL)
+                        self.kills += 1
+            elif workers := list(self._executor._processes.values()):
+                self.kills += self._generator.choice(workers).signal(signal.SIGKILL)
+
+    def end(self) -> None:
+        self._over.set()
+        self.join()
+
+
+@contextlib.contextmanager
+def killing(executor: motet.Executor) -> Iterator[Killer]:
+    killer = Killer(executor, dose.SEED)
+    killer.start()
+    try:
+        yield killer
+    finally:
+        killer.end()
+
+
+def test_every_call_is_accounted_for(monkeypatch: pytest.MonkeyPatch) -> None:
     print(f"seed {dose.SEED}")
-    generator = random.Random(dose.SEED)
-    before = threading.active_count()
-    with motet.Executor("processes", WORKERS) as executor:
+    left, lines, account = Left(), Lines(), Account()
+    monkeypatch.setattr(sys, "stdout", lines)
+    with motet.Executor("processes", WORKERS, initializer=prepare, initargs=("prepared",)) as executor:
         executor.submit(double, 1).result(LIMIT)
-        descriptors = len(os.listdir("/proc/self/fd"))
-        storm = Storm(executor, generator)
+        calls = Calls(executor, random.Random(dose.SEED))
         until = time.monotonic() + dose.seconds(6)
-        next_kill = 0.0
-        kills = 0
-        while (now := time.monotonic()) < until:
-            if now >= next_kill:
-                next_kill = now + KILL_EVERY
-                workers = list(executor._processes.values())
-                if workers:
-                    generator.choice(workers).signal(signal.SIGKILL)
-                    kills += 1
-            for _ in range(20):
-                storm.submit()
-            storm.settle(WINDOW)
-        storm.settle(0)
-        print(f"{kills} kills, {dict(storm.outcomes)}, {executor.statistics()}")
-        assert storm.outcomes["result"] > 0
-        assert executor.submit(double, 4).result(LIMIT) == 8
-        # Of each worker: its lane, its socket, itself, its output; and segments of its arena.
-        assert len(os.listdir("/proc/self/fd")) <= descriptors + 16 * WORKERS
+        with killing(executor) as killer:
+            while time.monotonic() < until:
+                for _ in range(20):
+                    account.open(calls.submit())
+                account.settle(WINDOW)
+        account.settle(0)
         statistics = executor.statistics()
         assert statistics["queued"] == statistics["sent"] == 0
-    assert threading.active_count() <= before + 64
+        assert executor.submit(double, 4).result(LIMIT) == 8
+    monkeypatch.undo()
+    print(f"{killer.kills} kills, {lines.count} lines, {dict(account.outcomes)}, {statistics}")
+    assert killer.kills > 0
+    assert account.outcomes["result"] > 0
+    assert lines.count > 0
+    assert lines.broken == []
+    del executor, calls, killer
+    gc.collect()
+    left.check()
+    arena = motet._motet._arena_statistics()
+    assert arena["live_bytes"] == 0
+    # It keeps memory for its next arrays; what was attached of workers' is gone.
+    assert sum(os.fstat(segment).st_size for segment in segments()) == arena["held_bytes"]

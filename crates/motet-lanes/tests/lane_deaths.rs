@@ -145,20 +145,21 @@ impl Pair {
         assert!(wreck.waiting.is_sorted());
         assert_eq!(self.begun.len(), self.begun.iter().collect::<BTreeSet<_>>().len(), "begun once");
         assert_eq!(self.answered.iter().copied().collect::<BTreeSet<_>>(), self.said, "no answer is lost");
-        match wreck.running {
+        match wreck.begun[..] {
             // The call that needs what it prepared, which is the next.
-            Some(culprit) if dies_preparing => {
+            [culprit] if dies_preparing => {
                 assert!(!self.begun.contains(&culprit));
                 assert!(wreck.waiting.iter().all(|other| *other > culprit));
             }
-            Some(culprit) => assert!(self.begun.contains(&culprit) && !self.said.contains(&culprit)),
-            None => assert_eq!(self.begun.len(), self.said.len(), "what ran is told"),
+            [culprit] => assert!(self.begun.contains(&culprit) && !self.said.contains(&culprit)),
+            [] => assert_eq!(self.begun.len(), self.said.len(), "what ran is told"),
+            [..] => panic!("a worker begins one call at a time: {:?}", wreck.begun),
         }
         for call in wreck.waiting.iter().chain(&self.taken) {
             assert!(!self.begun.contains(call), "what runs again has not begun");
         }
         let mut all: Vec<u64> = self.answered;
-        all.extend(self.taken.iter().chain(&wreck.waiting).chain(&wreck.running));
+        all.extend(self.taken.iter().chain(&wreck.waiting).chain(&wreck.begun));
         all.sort_unstable();
         assert_eq!(all, (0..self.sent).collect::<Vec<_>>(), "each call comes to one end");
         // Should it live after all, it begins no call any more.
@@ -166,6 +167,23 @@ impl Pair {
             self.worker.read(&claimed, |request| assert_eq!(request.kind, request_kind::DEFINE));
             self.worker.finish(claimed);
         }
+    }
+}
+
+impl Pair {
+    /// The lane is taken apart before the worker's last answers were read. Checks what the parent finds.
+    fn part_unheard(self) {
+        let wreck = self.parent.into_wreck();
+        let unheard = self.begun.iter().copied().filter(|call| !self.answered.contains(call));
+        // Besides, the call that needs what is being prepared, if the worker is at that.
+        let mut begun = wreck.begun.clone();
+        begun.retain(|call| self.begun.contains(call));
+        assert!(wreck.begun.len() - begun.len() <= usize::from(!matches!(self.at, At::Nothing)));
+        assert_eq!(begun, unheard.collect::<Vec<_>>(), "what has begun never waits to begin again");
+        let mut all: Vec<u64> = self.answered;
+        all.extend(self.taken.iter().chain(&wreck.waiting).chain(&wreck.begun));
+        all.sort_unstable();
+        assert_eq!(all, (0..self.sent).collect::<Vec<_>>(), "each call comes to one end");
     }
 }
 
@@ -189,6 +207,15 @@ proptest! {
             pair.step(step);
         }
         pair.die();
+    }
+
+    #[test]
+    fn any_history_whose_end_is_not_heard(steps in steps()) {
+        let mut pair = Pair::new();
+        for step in steps {
+            pair.step(step);
+        }
+        pair.part_unheard();
     }
 }
 

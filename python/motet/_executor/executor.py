@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from motet import _motet
 
-from . import errors, machine, starting
+from . import errors, machine, processes, starting
 from .calls import Call, Options
 from .futures import CallFuture
 from .processes import ProcessWorkers, Settings
@@ -200,7 +200,8 @@ class Executor(concurrent.futures.Executor):
         Args:
             wait: Return when that is so.
             cancel_futures: Cancel the calls that have not begun.
-            kill: Also stop the calls that run.
+            kill: Also stop the calls that run. Workers whose exit handlers take longer than a second are
+                killed, with a `RuntimeWarning`; without this, they are waited for.
         """
         self._shutdown = True
         if self._process != os.getpid():
@@ -313,6 +314,7 @@ def _end() -> None:
     _exiting = True
     interrupted = getattr(sys, "last_type", None)
     hurry = interrupted is not None and issubclass(interrupted, KeyboardInterrupt)
+    processes.hurry_up()
     for executor in list(_open):
         executor.shutdown(kill=hurry)
 

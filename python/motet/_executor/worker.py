@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType
 
-    from .zygote import Spawn
+    from .zygote_messages import Spawn
 
 # With this signal the parent says that it wants the call stopped that runs now. One that programs hardly use.
 STOP_SIGNAL = signal.SIGRTMIN + 7

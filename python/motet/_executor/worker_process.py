@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import signal
@@ -24,9 +25,12 @@ class Worker:
     def __init__(self, lane: int, name: str) -> None:
         self.lane = lane
         self.name = name
-        self.told_to_end = False
-        # Its zygote is gone, which takes it along.
-        self.orphaned = False
+        # When it was told to end: the monotonic time.
+        self.told_at = math.inf
+        # It was killed because it had not ended in time.
+        self.lingered = False
+        # The session of its zygote, once that is gone, which takes it along.
+        self.orphan_of = 0
         self.stopping: Stopping | None = None
         # What its initializer raised.
         self.failure: BaseException | None = None
@@ -37,6 +41,11 @@ class Worker:
         self._lock = threading.RLock()
         self._born = threading.Event()
         self._ended = threading.Event()
+
+    @property
+    def told_to_end(self) -> bool:
+        """Whether it knows that no call will come."""
+        return self.told_at != math.inf
 
     def begin(self, pid: int, process: int) -> None:
         """It is born; `process` is a descriptor of it."""

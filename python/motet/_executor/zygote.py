@@ -3,29 +3,22 @@
 It imports what workers want once, so that a worker costs a fork, and knows nothing of calls. It ends when the
 process that started it does, however that ends, and its workers end with it, by the kernel's word.
 
-One main socket comes from the process that started it; each pool sends a socket of its own over that. On it:
-
-    pool → zygote    a request to fork, with the descriptors that the worker is to have
-    zygote → pool    the worker's process number, with a descriptor that stands for the process
-    zygote → pool    the end of a worker: number, exit status, largest resident memory
-
-Messages are pickles with their length before them. A pool that closes its socket has its workers killed.
+One main socket comes from the process that started it; each pool sends a socket of its own over that. A pool
+that closes its socket has its workers killed.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import gc
 import importlib
 import os
-import pickle
 import select
 import signal
 import socket
 import sys
-import threading
-from typing import Any, NamedTuple
+
+from .zygote_messages import Born, Closed, Ended, Spawn, receive, send
 
 # Libraries for linear algebra start threads as they are imported, and a fork would keep none of them.
 THREAD_VARIABLES = (
@@ -39,98 +32,6 @@ THREAD_VARIABLES = (
 
 # These end a worker, but not the zygote.
 FOR_WORKERS = (signal.SIGTERM, signal.SIGHUP)
-# What the kernel passes on with one message.
-MOST_DESCRIPTORS = 253
-
-
-class Spawn(NamedTuple):
-    """A request to fork.
-
-    Descriptors that come with it: lane, bell, the lane's socket, output, errors, and the initializer's.
-    `authentication` is the key by which multiprocessing's managers know their own processes, if it is loaded.
-    """
-
-    lane: int
-    name: str
-    path: list[str]
-    arguments: list[str]
-    folder: str | None
-    environment: dict[str, str]
-    setup: bytes
-    authentication: bytes | None
-
-    @classmethod
-    def of_this_process(cls, lane: int, name: str, setup: bytes) -> Spawn:
-        """A request for a worker that finds what this process would find."""
-        try:
-            folder = os.getcwd()
-        except FileNotFoundError:
-            folder = None
-        process: Any = sys.modules.get("multiprocessing.process")
-        key = None if process is None else bytes(process.current_process().authkey)
-        return cls(lane, name, list(sys.path), list(sys.argv), folder, dict(os.environ), setup, key)
-
-
-class Born(NamedTuple):
-    """The answer, sent with a descriptor of the process."""
-
-    lane: int
-    pid: int
-
-
-class Ended(NamedTuple):
-    """The end of a worker: `status` as of `os.waitstatus_to_exitcode`, `largest_memory` in bytes.
-
-    `problem` says why there was no worker to begin with.
-    """
-
-    lane: int
-    status: int
-    largest_memory: int
-    problem: str = ""
-
-
-class Closed(Exception):
-    """The other side of a socket is gone."""
-
-
-def send(channel: socket.socket, message: object, descriptors: list[int] | None = None) -> None:
-    """Send a message with descriptors; blocks while the other side does not read.
-
-    Raises:
-        Closed: the other side is gone.
-    """
-    data = pickle.dumps(message)
-    data = len(data).to_bytes(4, "little") + data
-    try:
-        sent = socket.send_fds(channel, [data], descriptors or [])
-        channel.sendall(data[sent:])
-    except (BrokenPipeError, ConnectionResetError) as error:
-        raise Closed from error
-
-
-def receive(channel: socket.socket) -> tuple[Any, list[int]]:
-    """The next message with its descriptors; blocks until it is there.
-
-    Raises:
-        Closed: the other side is gone.
-    """
-    data = bytearray()
-    found: list[int] = []
-    length = 4
-    while len(data) < length:
-        try:
-            # Not beyond the message: what follows may have descriptors of its own.
-            part, descriptors, _, _ = socket.recv_fds(channel, length - len(data), MOST_DESCRIPTORS)
-        except ConnectionResetError as error:
-            raise Closed from error
-        found += descriptors
-        data += part
-        if not part:
-            raise Closed
-        if length == 4 and len(data) == 4:
-            length += int.from_bytes(data, "little")
-    return pickle.loads(data[4:]), found
 
 
 class _Zygote:
@@ -257,7 +158,10 @@ def main(descriptor: int, parent: int, preload: list[str]) -> None:
     for number in (signal.SIGINT, *FOR_WORKERS):
         signal.signal(number, signal.SIG_IGN)
     channel = socket.socket(fileno=descriptor)
-    watched = os.pidfd_open(parent)
+    try:
+        watched = os.pidfd_open(parent)
+    except ProcessLookupError:
+        return
     if os.getppid() != parent:
         return
     given = {name: os.environ.get(name) for name in THREAD_VARIABLES}
@@ -279,95 +183,3 @@ def main(descriptor: int, parent: int, preload: list[str]) -> None:
     _Zygote(channel, watched).run()
     # Its workers end with it; there is nothing to tidy up.
     os._exit(0)
-
-
-class Zygote:
-    """The zygote as the process that started it sees it. Thread-safe."""
-
-    def __init__(self, preload: tuple[str, ...]) -> None:
-        import subprocess
-
-        here, there = socket.socketpair()
-        with there:
-            command = (
-                f"import sys; sys.path[:] = {sys.path!r}; sys.argv[:] = ['']; "
-                f"from motet._executor.zygote import main; "
-                f"main({there.fileno()}, {os.getpid()}, {list(preload)!r})"
-            )
-            flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-            self._process = subprocess.Popen(
-                [sys.executable, *flags, "-c", command],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[there.fileno()],
-                start_new_session=True,
-            )
-        self._main = here
-
-    def is_alive(self) -> bool:
-        """Whether it has not ended."""
-        return self._process.poll() is None
-
-    def connect(self) -> socket.socket:
-        """A socket for one pool.
-
-        Raises:
-            Closed: the zygote is gone.
-        """
-        here, there = socket.socketpair()
-        with there:
-            try:
-                send(self._main, None, [there.fileno()])
-            except Closed:
-                here.close()
-                raise
-        return here
-
-    def close(self) -> None:
-        """End it, and all its workers."""
-        self._main.close()
-        self._process.kill()
-        self._process.wait()
-
-    def forget(self) -> None:
-        """In a forked child: it is the parent's."""
-        self._main.close()
-        # Nobody here can wait for it.
-        self._process.returncode = 0
-
-
-_zygotes: dict[tuple[str, ...], Zygote] = {}
-_lock = threading.Lock()
-
-
-def _close_all() -> None:
-    """At the exit, behind the executors' end."""
-    while _zygotes:
-        _zygotes.popitem()[1].close()
-
-
-def _forget_all() -> None:
-    """In a forked child: another thread may have held the lock, and zygotes are their maker's."""
-    global _lock
-    _lock = threading.Lock()
-    while _zygotes:
-        _zygotes.popitem()[1].forget()
-
-
-atexit.register(_close_all)
-os.register_at_fork(after_in_child=_forget_all)
-
-
-def connect(preload: tuple[str, ...]) -> socket.socket:
-    """A socket to a zygote that has imported these modules; it is started if there is none."""
-    with _lock:
-        for _ in range(2):
-            found = _zygotes.get(preload)
-            if found is not None and not found.is_alive():
-                found.close()
-                found = None
-            if found is None:
-                found = _zygotes[preload] = Zygote(preload)
-            with contextlib.suppress(Closed):
-                return found.connect()
-        problem = "the process that forks workers ends as it begins"
-        raise RuntimeError(problem)

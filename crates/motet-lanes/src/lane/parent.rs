@@ -46,8 +46,9 @@ pub struct Answered<C> {
 /// What a dead worker leaves behind.
 #[derive(Debug)]
 pub struct Wreck<C> {
-    /// What ran when it died.
-    pub running: Option<C>,
+    /// What it had begun and not answered, the oldest first: one call, as a worker begins one at a time. More only if it lived
+    /// while its lane was taken apart, and their answers came too late.
+    pub begun: Vec<C>,
     /// What it had not begun, the oldest first.
     pub waiting: Vec<C>,
 }
@@ -230,12 +231,13 @@ impl<C> ParentSide<C> {
         self.lane.parent_bell.get_up();
     }
 
-    /// What is left when the worker is dead and its replies have been collected. One that lives after all begins nothing more.
+    /// What is left when the worker is dead and its replies have been collected. One that lives after all begins nothing more,
+    /// and what it has begun is never among what waits.
     #[must_use]
     pub fn into_wreck(self) -> Wreck<C> {
         let Self { lane, sent, next, .. } = self;
         let oldest = next - sent.len() as u64;
-        let mut wreck = Wreck { running: None, waiting: Vec::new() };
+        let mut wreck = Wreck { begun: Vec::new(), waiting: Vec::new() };
         let mut died_preparing = false;
         for (sent, position) in sent.into_iter().zip(oldest..) {
             match sent {
@@ -247,11 +249,7 @@ impl<C> ParentSide<C> {
                 Sent::Call(call, _) => match lane.requests.take_back(position) {
                     TakeBack::Taken if !std::mem::take(&mut died_preparing) => wreck.waiting.push(call),
                     // Begun and not answered: also when it died between the last steps of a call.
-                    _ => {
-                        if let Some(other) = wreck.running.replace(call) {
-                            wreck.waiting.push(other);
-                        }
-                    }
+                    _ => wreck.begun.push(call),
                 },
             }
         }

@@ -3,6 +3,9 @@
 //! A thread that waits makes a lock of Python's, puts it into the future and acquires it a second time: that detaches, knows
 //! timeouts, and lets the handlers of signals run at once. Who changes the stage, or makes a condition, takes the lock out and
 //! releases it. With a condition the thread waits for that one, since somebody may change the future by its attributes then.
+//!
+//! A signal that comes between the thread's last look and its sleep wakes nobody, and its handler would run after the wait.
+//! So the main thread, where handlers run, looks every now and then; others sleep undisturbed.
 
 use super::class::This;
 use super::condition::{Errors, Held};
@@ -84,15 +87,26 @@ pub fn raised(exception: Bound<'_, PyAny>) -> PyErr {
     PyErr::fetch(py)
 }
 
+/// How long the main thread sleeps without a look at the signals, in seconds.
+const SLICE: f64 = 0.1;
+
 /// How long to wait.
 struct Patience {
     deadline: Option<Instant>,
+    /// Whether handlers of signals run in this thread.
+    on_main_thread: bool,
 }
 
 impl Patience {
     /// Seconds from now; nothing without a limit.
     fn left(&self) -> Option<f64> {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()).as_secs_f64())
+    }
+
+    /// Seconds until the next look; nothing without a limit.
+    fn slice(&self) -> Option<f64> {
+        let left = self.left();
+        if self.on_main_thread { Some(left.map_or(SLICE, |left| left.min(SLICE))) } else { left }
     }
 
     fn is_over(&self) -> bool {
@@ -103,8 +117,10 @@ impl Patience {
 /// Waits until the future is done or the time is over.
 fn wait<'py>(this: This<'_, 'py>, timeout: Option<Bound<'py, PyAny>>) -> PyResult<()> {
     let py = this.py();
+    let on_main_thread =
+        stock::main_thread(py)?.call0()?.getattr(intern!(py, "ident"))?.eq(stock::get_ident(py)?.call0()?)?;
     let patience = match &timeout {
-        None => Patience { deadline: None },
+        None => Patience { deadline: None, on_main_thread },
         Some(timeout) if timeout.gt(0)? => {
             let seconds = timeout.extract::<f64>()?;
             // One that is too long for a clock is for a lock too, which says so.
@@ -112,7 +128,7 @@ fn wait<'py>(this: This<'_, 'py>, timeout: Option<Bound<'py, PyAny>>) -> PyResul
             if duration == Duration::MAX {
                 parker(py)?.call_method1(intern!(py, "acquire"), (true, timeout))?;
             }
-            Patience { deadline: Instant::now().checked_add(duration) }
+            Patience { deadline: Instant::now().checked_add(duration), on_main_thread }
         }
         Some(_) => return Ok(()),
     };
@@ -154,11 +170,8 @@ fn parker(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 /// Waits until somebody releases the lock, which is in the future, or the time is over.
 fn park<'py>(this: This<'_, 'py>, lock: &Bound<'py, PyAny>, patience: &Patience) -> PyResult<()> {
     let py = lock.py();
-    let acquired = match patience.left() {
-        None => call::method(lock, intern!(py, "acquire")),
-        Some(left) => lock.call_method1(intern!(py, "acquire"), (true, left)),
-    };
-    if acquired.as_ref().is_ok_and(|acquired| acquired.is_truthy().unwrap_or(false)) {
+    let acquired = acquire(lock, patience);
+    if matches!(acquired, Ok(true)) {
         return Ok(());
     }
     let own = this.with(|state| {
@@ -172,12 +185,30 @@ fn park<'py>(this: This<'_, 'py>, lock: &Bound<'py, PyAny>, patience: &Patience)
     acquired.map(drop)
 }
 
+/// Acquires a lock; false when the time is over.
+fn acquire(lock: &Bound<'_, PyAny>, patience: &Patience) -> PyResult<bool> {
+    let py = lock.py();
+    loop {
+        let acquired = match patience.slice() {
+            None => call::method(lock, intern!(py, "acquire")),
+            Some(seconds) => lock.call_method1(intern!(py, "acquire"), (true, seconds)),
+        };
+        if acquired?.is_truthy()? {
+            return Ok(true);
+        }
+        if patience.is_over() {
+            return Ok(false);
+        }
+        py.check_signals()?;
+    }
+}
+
 fn wait_for_condition(this: This<'_, '_>, condition: Bound<'_, PyAny>, patience: &Patience) -> PyResult<()> {
     let py = this.py();
     let held = Held::try_acquire(condition)?;
     let mut errors = Errors::default();
     while !this.with(|state| state.stage.is_done()) && !patience.is_over() {
-        let waited = held.0.call_method1(intern!(py, "wait"), (patience.left(),));
+        let waited = held.0.call_method1(intern!(py, "wait"), (patience.slice(),));
         let failed = waited.is_err();
         errors.note(py, waited);
         if failed {

@@ -163,23 +163,26 @@ impl Pool {
         self.watch.bell().as_raw_fd()
     }
 
-    /// After the worker's end and the delivery of its replies: queues again what it had not begun. Gives the number of the
-    /// call that ran, which waits for `queue_again`, `finish_failed` or `finish_cancelled`, and its options.
+    /// After the worker's end and the delivery of its replies: queues again what it had not begun. Gives the numbers of the
+    /// calls that it had (one, or none), which wait for `queue_again`, `finish_failed` or `finish_cancelled`, and their options.
     #[allow(clippy::type_complexity, reason = "a tuple for Python")]
-    fn remove_lane(&self, py: Python<'_>, lane: u32) -> Option<(u64, Option<Py<PyAny>>)> {
-        let running = {
+    fn remove_lane(&self, py: Python<'_>, lane: u32) -> Vec<(u64, Option<Py<PyAny>>)> {
+        let begun = {
             let mut state = self.lock();
-            let wreck = state.remove_lane(lane)?;
+            let Some(wreck) = state.remove_lane(lane) else { return Vec::new() };
             for call in wreck.waiting {
                 state.enqueue(call);
             }
             state.pump();
-            wreck.running?
+            wreck.begun
         };
-        let options = running.options.as_ref().map(|options| options.policy.clone_ref(py));
-        let found = (running.number, options);
-        self.hold(running);
-        Some(found)
+        let mut found = Vec::with_capacity(begun.len());
+        for call in begun {
+            let options = call.options.as_ref().map(|options| options.policy.clone_ref(py));
+            found.push((call.number, options));
+            self.hold(call);
+        }
+        found
     }
 
     /// A call that was handed out is to run again.

@@ -105,7 +105,7 @@ impl State {
     /// What a lane that is no more leaves behind. All that its worker held of the arena returns.
     pub fn remove_lane(&mut self, number: u32) -> Option<Wreck<Call>> {
         let wreck = self.lanes.remove(&number)?.side.into_wreck();
-        let gone = wreck.running.iter().chain(&wreck.waiting);
+        let gone = wreck.begun.iter().chain(&wreck.waiting);
         self.limited -= gone.filter(|call| call.limit_nanos() != 0).count();
         Some(wreck)
     }

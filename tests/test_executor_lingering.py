@@ -1,0 +1,78 @@
+"""Workers whose exit handlers hang: neither an end by force nor the interpreter's exit waits for them."""
+
+from __future__ import annotations
+
+import atexit
+import time
+from pathlib import Path
+
+import motet
+import pytest
+from conftest import RunProgram
+from executor_helpers import LIMIT, append, nap, wait_until, warm
+
+pytestmark = pytest.mark.thread_unsafe(reason="warnings, and processes that are killed")
+
+
+def hang_at_exit() -> None:
+    atexit.register(time.sleep, 1000)
+
+
+def hang_at_exit_and_stop_late(path: str) -> None:
+    hang_at_exit()
+    append(path, "begun")
+    try:
+        time.sleep(LIMIT)
+    finally:
+        time.sleep(0.5)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_end_by_force_does_not_wait_for_exit_handlers(workers: int) -> None:
+    executor = motet.Executor("processes", workers, thread_name_prefix="lingerer")
+    warm(executor, workers)
+    executor.submit(hang_at_exit).result(LIMIT)
+    with pytest.warns(RuntimeWarning, match=r"lingerer-\d did not end .* had to be killed"):
+        executor.shutdown(kill=True)
+
+
+def test_a_call_that_stops_late_and_then_hangs_at_exit(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    executor = motet.Executor("processes", 1)
+    future = executor.submit(hang_at_exit_and_stop_late, str(begun))
+    wait_until(begun.exists)
+    with pytest.warns(RuntimeWarning, match="had to be killed"):
+        executor.shutdown(kill=True)
+    assert future.cancelled()
+
+
+def test_exit_handlers_have_the_time_that_they_need(tmp_path: Path) -> None:
+    path = str(tmp_path / "lines")
+
+    def tidy_up() -> None:
+        nap(1.5)
+        append(path, "tidied up")
+
+    with motet.Executor("processes", 1) as executor:
+        executor.submit(lambda: (atexit.register(tidy_up), None)[1]).result(LIMIT)
+    assert Path(path).read_text() == "tidied up\n"
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_interpreters_exit_does_not_wait_for_ever(run_program: RunProgram, known: bool) -> None:
+    ended = run_program(
+        """
+        import atexit, sys, time, motet
+        from motet._executor import stopping
+
+        stopping.EXIT_GRACE = 0.5
+        executor = motet.Executor("processes", 1, thread_name_prefix="lingerer")
+        executor.submit(lambda: (atexit.register(time.sleep, 1000), None)[1]).result(60)
+        if not sys.argv[1:]:
+            del executor
+        """,
+        *(["known"] if known else []),
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "RuntimeWarning: lingerer-1 did not end within 0.5 seconds" in ended.stderr
+    assert "Traceback" not in ended.stderr
