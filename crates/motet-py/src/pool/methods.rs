@@ -1,7 +1,6 @@
 //! Class `Pool`.
 
 use super::call::{Call, Function, Options};
-use super::dispatch::is_dispatching;
 use super::memory::{self, Leased};
 use super::state::State;
 use crate::call_future;
@@ -80,9 +79,7 @@ impl Pool {
         let buffers = match buffers {
             Some(outside) => {
                 this.lock().tidy();
-                // A callback that waits keeps the answers from arriving that it would wait for.
-                let may_return = || !is_dispatching() && this.lock().unfinished() != 0;
-                memory::stage(py, memory::buffers_of(&outside)?, may_return)?
+                memory::stage(py, memory::buffers_of(&outside)?)?
             }
             None => Box::default(),
         };

@@ -2,7 +2,7 @@
 
 use super::call::{Call, Function, bytes_of};
 use super::memory;
-use motet_lanes::arena::{AllocateError, Arena, Location};
+use motet_lanes::arena::{AllocateError, Arena, Kind, Location, Piece};
 use motet_lanes::lane::message::request_kind;
 use motet_lanes::lane::parcel::{Parcel, take_back};
 use motet_lanes::lane::peer::Peer;
@@ -295,7 +295,7 @@ impl Lane {
         if !self.side.has_room() {
             return Err(Refused::Busy(call));
         }
-        let packed = match call.parcel().pack(arena) {
+        let packed = match call.parcel().pack(|length| self.message_memory(arena, length)) {
             Ok(packed) => packed,
             Err(error) => return Err(refusal(call, error)),
         };
@@ -315,13 +315,24 @@ impl Lane {
         Ok(())
     }
 
+    /// Memory for a message to this worker.
+    fn message_memory(&self, arena: &Arena, length: usize) -> Result<Piece, AllocateError> {
+        match arena.allocate(length, Kind::Message) {
+            // An idle worker gets its call all the same: what waits may be what holds the memory.
+            Err(AllocateError::Full) if self.side.calls() == 0 => {
+                arena.allocate_beyond(length, Kind::Message)
+            }
+            result => result,
+        }
+    }
+
     /// Sends what is no call: whether there was room.
     fn order(&mut self, arena: &Arena, kind: u32, number: u32, bytes: &[u8]) -> Result<bool, AllocateError> {
         if !self.side.has_room() {
             return Ok(false);
         }
         let parcel = Parcel { buffers: &[], bytes };
-        let packed = parcel.pack(arena)?;
+        let packed = parcel.pack(|length| self.message_memory(arena, length))?;
         let Ok(message) = packed.lend(&parcel, &mut self.peer) else { return Ok(false) };
         Ok(self.side.send_order(message, |request| {
             request.kind = kind;
