@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import weakref
+from collections import Counter
 from concurrent.futures import InvalidStateError
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -83,7 +84,8 @@ class ProcessWorkers:
         self.workers: dict[int, Worker] = {}
         self.broken: BaseException | None = None
         self.thread: threading.Thread | None = None
-        self.restarts = 0
+        # By the place of the worker that had to be replaced.
+        self.restarts: Counter[int] = Counter()
         self._functions = FunctionTable()
         self._lock = threading.Lock()
         self._names = itertools.count(1)
@@ -191,7 +193,25 @@ class ProcessWorkers:
     def statistics(self) -> dict[str, Any]:
         """Counts of calls, of bytes that were copied or shared, and of workers."""
         found = self.pool.statistics()
-        return {**found, "workers": len(self.workers), "restarts": self.restarts}
+        work, now = found.pop("lanes"), time.monotonic()
+        rows = []
+        for worker in sorted(self.workers.copy().values(), key=lambda worker: worker.place):
+            finished, busy_nanos = work.get(worker.lane, (0, 0))
+            age = now - worker.born_at if worker.pid else 0.0
+            row = {
+                "name": worker.name,
+                "pid": worker.pid,
+                "finished": finished,
+                "busy_share": min(1.0, busy_nanos / 1e9 / age) if age else 0.0,
+                "restarts": self.restarts[worker.place],
+            }
+            rows.append(row)
+        return {
+            **found,
+            "workers": len(rows),
+            "restarts": self.restarts.total(),
+            "per_worker": rows,
+        }
 
     def _grow(self) -> None:
         with self._lock:
@@ -226,7 +246,9 @@ class ProcessWorkers:
             self._channel = zygotes.connect(self.settings.preload)
             self.pool.watch_descriptor(self._channel.fileno())
         lane, memory, control = self.pool.add_lane()
-        worker = Worker(lane, f"{self.settings.name}-{next(self._names)}")
+        taken = {worker.place for worker in self.workers.values()}
+        place = next(place for place in itertools.count() if place not in taken)
+        worker = Worker(lane, f"{self.settings.name}-{next(self._names)}", place)
         output, output_end = os.pipe()
         problems, problems_end = os.pipe()
         request = zygotes.Spawn.of_this_process(lane, worker.name, self.settings.setup)
@@ -434,7 +456,7 @@ class ProcessWorkers:
         if self.broken is not None:
             self._break()
         elif not worker.told_to_end:
-            self.restarts += 1
+            self.restarts[worker.place] += 1
 
     def _replace(self) -> None:
         """Start what is missing of workers for the calls that there are."""
