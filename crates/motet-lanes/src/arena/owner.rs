@@ -110,10 +110,9 @@ impl Arena {
         self.shared.is_own_process() && self.shared.space().may_return()
     }
 
-    /// How many pieces have come back so far: if it grows, waiting is of use.
+    /// How many buffers have come back so far: if it grows, waiting is of use. Messages always come back.
     pub fn returned(&self) -> u64 {
-        let statistics = self.statistics();
-        statistics.allocations - statistics.pieces as u64
+        if self.shared.is_own_process() { self.shared.space().returned } else { 0 }
     }
 
     /// Lets peers keep the buffers that they alone have a share of: from now on these are their memory, and do not count

@@ -190,6 +190,7 @@ impl Drop for Inner {
         if *self.settled.get_mut() > 0 {
             space.settle(false);
         }
+        space.returned += u64::from(self.kind == Kind::Buffer);
         let evicted = space.give_back(&self.place, self.length, *self.kept.get_mut());
         drop(space);
         self.shared.retire(evicted);

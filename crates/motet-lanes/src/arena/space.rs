@@ -41,6 +41,8 @@ pub(super) struct Space {
     last_generation: u32,
     /// Live pieces that nobody gives back by himself, see [`super::Piece::settle`].
     settled: usize,
+    /// Buffers that have come back.
+    pub(super) returned: u64,
     statistics: Statistics,
 }
 
@@ -58,6 +60,7 @@ impl Space {
             last_segment: 0,
             last_generation: 0,
             settled: 0,
+            returned: 0,
             statistics: Statistics::default(),
         }
     }

@@ -10,6 +10,7 @@ use motet_lanes::arena::{AllocateError, Arena, Kind, Piece};
 use motet_lanes::lane::parcel::Staged;
 use motet_lanes::sys::watch::monotonic_nanos;
 use pyo3::prelude::*;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How often a waiter looks again.
@@ -18,6 +19,20 @@ const INTERVAL: Duration = Duration::from_millis(1);
 /// When nothing has come back for so long, in nanoseconds, what the other side holds is taken to be kept. Less would let a
 /// program that takes its time with each result run far beyond the limit.
 const PATIENCE_NANOS: u64 = 500_000_000;
+/// A single waiter waits no longer for that, whatever comes back for others.
+const LONGEST_NANOS: u64 = 4 * PATIENCE_NANOS;
+
+/// How often something was kept since anything has come back, and the count of what has at that time: who only ever keeps
+/// is waited for less each time. Two threads at once may spoil that, and wait longer.
+static KEPT_TIMES: AtomicU32 = AtomicU32::new(0);
+static KEPT_AT: AtomicU64 = AtomicU64::new(u64::MAX);
+
+fn patience_nanos(returned: u64) -> u64 {
+    if KEPT_AT.swap(returned, Ordering::Relaxed) != returned {
+        KEPT_TIMES.store(0, Ordering::Relaxed);
+    }
+    PATIENCE_NANOS >> KEPT_TIMES.load(Ordering::Relaxed).min(5)
+}
 
 /// Memory in the arena; waits while some may come back. `mine` is what the caller has and lets go of only when it has all.
 pub fn allocate(
@@ -32,8 +47,8 @@ pub fn allocate(
         Err(AllocateError::Full) => {}
         result => return result.map_err(|error| arena_error(py, &error)),
     }
-    let mut wait =
-        Wait { arena, since: monotonic_nanos(), returned: arena.returned(), _mine: Mine::new(mine) };
+    let now = monotonic_nanos();
+    let mut wait = Wait { arena, begun: now, since: now, returned: arena.returned(), _mine: Mine::new(mine) };
     loop {
         // A callback that waits keeps the answers from arriving that it would wait for.
         let may_wait = !is_dispatching();
@@ -46,6 +61,7 @@ pub fn allocate(
 
 struct Wait<'a> {
     arena: &'a Arena,
+    begun: u64,
     /// The last time that something came back.
     since: u64,
     returned: u64,
@@ -68,9 +84,10 @@ impl Wait<'_> {
         if returned != self.returned {
             (self.since, self.returned) = (now, returned);
         }
-        if hopeless || now.saturating_sub(self.since) >= PATIENCE_NANOS {
+        if hopeless || now - self.since >= patience_nanos(returned) || now - self.begun >= LONGEST_NANOS {
             if self.arena.let_peers_keep() > 0 {
-                self.since = now;
+                KEPT_TIMES.fetch_add(1, Ordering::Relaxed);
+                (self.begun, self.since) = (now, now);
                 return None;
             }
             if hopeless {
