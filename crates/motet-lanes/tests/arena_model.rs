@@ -3,7 +3,7 @@
 
 mod heap;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 
 use heap::Heap;
@@ -16,6 +16,7 @@ const LIMIT: usize = 3 << 20;
 #[derive(Clone, Debug)]
 enum Step {
     Allocate { length: usize, kind: Kind, exposed: bool },
+    AllocateBeyond { length: usize, kind: Kind },
     Share(Index),
     Drop(Index),
     Write(Index),
@@ -23,6 +24,7 @@ enum Step {
     Lend { piece: Index, peer: usize, half: bool },
     Return { lent: Index, peer: usize },
     PeerDies(usize),
+    LetPeersKeep,
     Trim,
 }
 
@@ -40,6 +42,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         8 => (length, kind, any::<bool>())
             .prop_map(|(length, kind, exposed)| Step::Allocate { length, kind, exposed }),
+        1 => (0..70_000usize, prop_oneof![Just(Kind::Message), Just(Kind::Buffer)])
+            .prop_map(|(length, kind)| Step::AllocateBeyond { length, kind }),
+        2 => Just(Step::LetPeersKeep),
         1 => index().prop_map(Step::Share),
         6 => index().prop_map(Step::Drop),
         2 => index().prop_map(Step::Write),
@@ -67,6 +72,12 @@ struct Model {
     lent: [Vec<(Location, Location, u8)>; 2],
     peers: [Leased; 2],
     marks: u8,
+    /// Pieces that are buffers.
+    buffers: HashSet<Location>,
+    /// Pieces that peers keep.
+    kept: HashSet<Location>,
+    /// What may be held at most beside the limit.
+    beyond: usize,
 }
 
 impl Model {
@@ -74,7 +85,9 @@ impl Model {
         let heap = Heap::default();
         let arena = Arena::with_source(LIMIT, Box::new(heap.clone()));
         let peers = [Leased::new(&arena), Leased::new(&arena)];
-        Self { arena, heap, shares: Vec::new(), lent: [Vec::new(), Vec::new()], peers, marks: 0 }
+        let (buffers, kept) = Default::default();
+        let lent = [Vec::new(), Vec::new()];
+        Self { arena, heap, shares: Vec::new(), lent, peers, marks: 0, buffers, kept, beyond: 0 }
     }
 
     /// All live pieces, once each, with their marks.
@@ -86,7 +99,16 @@ impl Model {
 
     fn take(&mut self, step: Step) {
         match step {
-            Step::Allocate { length, kind, exposed } => self.allocate(length, kind, exposed),
+            Step::Allocate { length, kind, exposed } => {
+                self.allocate(length, kind, exposed, Arena::allocate);
+            }
+            Step::AllocateBeyond { length, kind } => {
+                self.beyond += length.max(1).next_multiple_of(4096);
+                let before = self.shares.len();
+                self.allocate(length, kind, false, Arena::allocate_beyond);
+                assert_eq!(self.shares.len(), before + 1);
+            }
+            Step::LetPeersKeep => self.let_peers_keep(),
             Step::PeerDies(peer) => {
                 self.peers[peer] = Leased::new(&self.arena);
                 self.lent[peer].clear();
@@ -120,15 +142,51 @@ impl Model {
         }
     }
 
-    fn allocate(&mut self, length: usize, kind: Kind, exposed: bool) {
+    fn let_peers_keep(&mut self) {
+        let own: HashSet<_> = self.shares.iter().map(|share| share.piece.location()).collect();
+        let mut loans: HashMap<Location, HashSet<(usize, Location)>> = HashMap::new();
+        for (peer, lent) in self.lent.iter().enumerate() {
+            for (location, whole, _) in lent {
+                if self.buffers.contains(whole) && !own.contains(whole) && !self.kept.contains(whole) {
+                    loans.entry(*whole).or_default().insert((peer, *location));
+                }
+            }
+        }
+        let before: usize = self.peers.iter().map(Leased::len).sum();
+        let freed = self.arena.let_peers_keep();
+        assert_eq!(freed > 0, !loans.is_empty());
+        let given = before - self.peers.iter().map(Leased::len).sum::<usize>();
+        self.beyond += freed;
+        self.kept.extend(loans.keys());
+        // Which have a segment to themselves is the arena's own affair: asking for all shows it.
+        for (whole, places) in loans.iter().filter(|_| given > 0) {
+            let [(peer, location)] = *places.iter().collect::<Vec<_>>() else { continue };
+            let times = self.lent[*peer].iter().filter(|(other, ..)| other == location).count();
+            self.lent[*peer].retain(|(other, ..)| other != location);
+            let results: Vec<_> = (0..times).map(|_| self.peers[*peer].returned(*location)).collect();
+            assert!(results.iter().all(|result| *result == results[0]), "{whole:?}");
+        }
+        assert_eq!(self.arena.let_peers_keep(), 0);
+    }
+
+    fn allocate(
+        &mut self,
+        length: usize,
+        kind: Kind,
+        exposed: bool,
+        allocate: impl Fn(&Arena, usize, Kind) -> Result<Piece, AllocateError>,
+    ) {
         let nothing_lives = self.live().is_empty();
-        match self.arena.allocate(length, kind) {
+        match allocate(&self.arena, length, kind) {
             Ok(mut piece) => {
                 assert_eq!(piece.len(), length);
                 self.marks = self.marks.wrapping_add(1);
                 piece.as_mut_slice().expect("the only share").fill(self.marks);
                 let address = piece.as_slice().as_ptr().addr();
                 assert!(address.is_multiple_of(if kind == Kind::Buffer { 4096 } else { 64 }));
+                if kind == Kind::Buffer {
+                    self.buffers.insert(piece.location());
+                }
                 if exposed {
                     assert_eq!(piece.expose().addr().get(), address);
                 }
@@ -196,7 +254,10 @@ impl Model {
         let statistics = self.arena.statistics();
         assert_eq!(statistics.pieces, live.len());
         assert_eq!(statistics.live_bytes as u64, live.keys().map(|location| location.length).sum::<u64>());
-        assert!(statistics.held_bytes <= LIMIT && statistics.idle_bytes <= LIMIT / 2);
+        assert!(statistics.held_bytes <= LIMIT + self.beyond && statistics.idle_bytes <= LIMIT / 2);
+        let kept = live.keys().filter(|whole| self.kept.contains(whole));
+        assert_eq!(self.arena.may_return(), live.len() > kept.clone().count());
+        assert!(statistics.kept_bytes as u64 >= kept.map(|whole| whole.length).sum());
         assert_eq!(statistics.held_bytes, self.heap.held.load(Ordering::Relaxed));
         let mut places: Vec<_> = live.keys().map(|it| (it.segment, it.offset, it.length.max(1))).collect();
         places.sort_unstable();
@@ -225,6 +286,7 @@ proptest! {
         let statistics = arena.statistics();
         prop_assert_eq!((statistics.pieces, statistics.live_bytes), (0, 0));
         prop_assert_eq!(statistics.held_bytes, statistics.idle_bytes);
+        prop_assert_eq!(statistics.kept_bytes, 0);
         // All of it is free again, in one piece too.
         let all = arena.allocate(LIMIT, Kind::Message).unwrap();
         prop_assert_eq!(arena.statistics().held_bytes, LIMIT);

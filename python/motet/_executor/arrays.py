@@ -23,7 +23,8 @@ def empty(
     array yourself between `submit` and the result, for the receiver may see that or not.
 
     Raises:
-        ArenaFull, ArgumentTooLarge: there is not so much shared memory; see `set_arena_limit`.
+        ArenaFull, ArgumentTooLarge: there is not so much shared memory, nor will there be once calls have
+            ended, which this waits for; see `set_arena_limit`.
         TypeError: `dtype` holds Python objects, which cannot be shared.
     """
     import numpy as np
@@ -56,7 +57,7 @@ def set_arena_limit(limit: int) -> None:
     """Set how many bytes of memory this process may share with workers, and each worker with it.
 
     Without that it is 4 GiB; in a control group it is to be well below the group's limit. When it is used up,
-    `submit` waits until calls have ended.
+    `submit` waits until calls have ended. What the other side has kept for longer does not count.
 
     Raises:
         RuntimeError: there is an executor or an array of `empty` already.

@@ -80,7 +80,9 @@ class Crew:
             lane, memory, control = self.pool.add_lane()
             given.callback(os.close, control)
             kept.callback(self.pool.remove_lane, lane)
-            worker = Worker(lane, f"{self.settings.name}-{next(self._names)}")
+            taken = {worker.place for worker in self.workers.values()}
+            place = next(place for place in itertools.count() if place not in taken)
+            worker = Worker(lane, f"{self.settings.name}-{next(self._names)}", place)
             request = Spawn.of_this_process(lane, worker.name, self.settings.setup)
             descriptors = [memory, self.pool.bell(), control, output_end, problems_end]
             if self._inherited is not None:

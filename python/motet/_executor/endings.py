@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
+from collections import Counter
 from concurrent.futures import InvalidStateError
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,8 @@ class MortalCrew(StoppableCrew):
 
     def __init__(self, settings: Settings, pool: _motet.Pool) -> None:
         super().__init__(settings, pool)
-        self.restarts = 0
+        # By the place of the worker that had to be replaced.
+        self.restarts: Counter[int] = Counter()
         self._stillborn = 0
 
     def _bury_orphans(self) -> None:
@@ -69,7 +71,7 @@ class MortalCrew(StoppableCrew):
         if self.broken is not None:
             self._break()
         elif not worker.told_to_end:
-            self.restarts += 1
+            self.restarts[worker.place] += 1
 
     def _lose(self, worker: Worker, ended: Ended, number: int, call: Call | None) -> None:
         """Decide what becomes of the call that a worker died with."""

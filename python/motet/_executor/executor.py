@@ -227,7 +227,27 @@ class Executor(concurrent.futures.Executor):
         return self._decision
 
     def statistics(self) -> dict[str, Any]:
-        """Counts of calls (`submitted`, `finished`, `queued`, `sent`), of workers, and of shared memory."""
+        """What the executor has done, as a new dictionary. Thread-safe; costs what a few calls cost.
+
+        Everywhere: `submitted`, `finished` (returned, raised or stopped) and `queued` (no worker has them)
+        count calls; `workers` is the number of workers there are now; `arena` is the shared memory of this
+        process and all its executors, in bytes: `limit`, `live_bytes` (in use), `held_bytes` (of the system),
+        `peak_bytes` (the most that was in use), `kept_bytes` (in use by workers that keep it, beyond the
+        limit), `given_bytes` (left to workers for good so far); and `allocations`, a count.
+
+        With processes also: `sent`, calls that a worker has got and that have not ended; `taken_back`, calls
+        that one worker had got and another was given; `busy_nanos`, nanoseconds of all finished calls;
+        `restarts`, how many workers were replaced; `bytes_copied`, bytes of pickles (functions, arguments,
+        results, errors, log records), and `bytes_shared`, bytes of buffers in shared memory, which their
+        receiver does not copy, each as `{"to_workers": …, "from_workers": …}`; what is sent twice counts
+        twice. `per_worker` has a dictionary for each worker that there is now: `name`, `pid` (0 until it is
+        known), `finished` (calls), `busy_share` (0 to 1, the part of its life that it was at calls) and
+        `restarts` (how many workers before it have had its place).
+
+        With threads also: `running`, calls; `abandoned`, threads that were given up; and in `per_worker`
+        `name`, `ident` (as `threading.get_ident()`), `finished`, and `busy_share` (0 to 1, the part of its
+        life that it has not waited for calls).
+        """
         return {**self._workers.statistics(), "arena": _motet._arena_statistics()}
 
     @property

@@ -134,7 +134,25 @@ class ProcessWorkers(MortalCrew):
     def statistics(self) -> dict[str, Any]:
         """Counts of calls, of bytes that were copied or shared, and of workers."""
         found = self.pool.statistics()
-        return {**found, "workers": len(self.workers), "restarts": self.restarts}
+        work, now = found.pop("lanes"), time.monotonic()
+        rows = []
+        for worker in sorted(self.workers.copy().values(), key=lambda worker: worker.place):
+            finished, busy_nanos = work.get(worker.lane, (0, 0))
+            age = now - worker.born_at if worker.pid else 0.0
+            row = {
+                "name": worker.name,
+                "pid": worker.pid,
+                "finished": finished,
+                "busy_share": min(1.0, busy_nanos / 1e9 / age) if age else 0.0,
+                "restarts": self.restarts[worker.place],
+            }
+            rows.append(row)
+        return {
+            **found,
+            "workers": len(rows),
+            "restarts": self.restarts.total(),
+            "per_worker": rows,
+        }
 
     def _grow(self) -> None:
         with self._lock:

@@ -183,12 +183,12 @@ class ThreadWorkers:
         """How many calls have not ended."""
         return self.pool.unfinished()
 
-    def statistics(self) -> dict[str, int]:
-        """Counts.
-
-        Of calls: `submitted`, `finished`, `queued`, `running`. Of threads: `workers`, `abandoned`.
-        """
-        return self.pool.statistics()
+    def statistics(self) -> dict[str, Any]:
+        """What `Executor.statistics` says of threads."""
+        found = self.pool.statistics()
+        names = {thread.ident: thread.name for thread in self.crew.threads.copy()}
+        found["per_worker"] = [{"name": names.get(row["ident"], ""), **row} for row in found["per_worker"]]
+        return found
 
     def resize(self, count: int) -> None:
         """Have up to `count` workers from now on; those that are too many end after their calls.

@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import threading
+import time
 from typing import NamedTuple
 
 
@@ -22,9 +23,11 @@ class Stopping(NamedTuple):
 class Worker:
     """A worker process, with those methods of `multiprocessing.Process` that look or end. Thread-safe."""
 
-    def __init__(self, lane: int, name: str) -> None:
+    def __init__(self, lane: int, name: str, place: int) -> None:
         self.lane = lane
         self.name = name
+        # Of those that the executor has for workers; who replaces it has the same.
+        self.place = place
         # When it was told to end: the monotonic time.
         self.told_at = math.inf
         # It was killed because it had not ended in time.
@@ -36,6 +39,7 @@ class Worker:
         self.failure: BaseException | None = None
         # The number is known once it is born, the exit status once it has ended.
         self.pid = 0
+        self.born_at = 0.0
         self.exitcode: int | None = None
         self._process = -1
         self._lock = threading.RLock()
@@ -49,6 +53,7 @@ class Worker:
 
     def begin(self, pid: int, process: int) -> None:
         """It is born; `process` is a descriptor of it."""
+        self.born_at = time.monotonic()
         self.pid, self._process = pid, process
         self._born.set()
 

@@ -1,7 +1,6 @@
 //! What a peer holds of this process's arena.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -9,6 +8,7 @@ use std::sync::Arc;
 use super::location::Location;
 use super::owner::{Arena, Shared};
 use super::piece::Piece;
+use super::table::Table;
 
 /// A location that is not lent: it was given back already, or has never been lent to this peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +30,7 @@ impl std::error::Error for Unknown {}
 /// read what comes later.
 pub struct Leased {
     shared: Arc<Shared>,
-    /// What is lent, with how often: the same array may be in two calls.
-    lent: HashMap<Location, (Piece, usize)>,
+    lent: Arc<Table>,
     /// The segments whose descriptor the peer has.
     introduced: HashSet<u32>,
     /// How far segments had retired when this was last asked.
@@ -42,8 +41,8 @@ impl Leased {
     /// The table of a peer that knows nothing yet.
     pub fn new(arena: &Arena) -> Self {
         let shared = arena.shared.clone();
-        let retirements = shared.retirements();
-        Self { shared, lent: HashMap::new(), introduced: HashSet::new(), retirements }
+        let (retirements, lent) = (shared.retirements(), shared.tables().add());
+        Self { shared, lent, introduced: HashSet::new(), retirements }
     }
 
     /// Lends a whole piece. Each call needs a [`Self::returned`] of its own.
@@ -53,7 +52,7 @@ impl Leased {
     pub fn lend(&mut self, piece: &Piece) -> Location {
         assert!(piece.is_of(&self.shared), "a piece of another arena");
         let location = piece.location();
-        self.enter(piece, location);
+        self.lent.enter(piece, location);
         location
     }
 
@@ -65,31 +64,17 @@ impl Leased {
         if !piece.is_of(&self.shared) || !piece.location().contains(&range) {
             return Err(Unknown(range));
         }
-        self.enter(piece, range);
+        self.lent.enter(piece, range);
         Ok(())
-    }
-
-    fn enter(&mut self, piece: &Piece, location: Location) {
-        self.lent.entry(location).or_insert_with(|| (piece.clone(), 0)).1 += 1;
     }
 
     /// The peer is done with a location, exactly as it was lent: it has neither a view nor a mapping of it any more.
     ///
     /// # Errors
     /// If the location is not lent, for example because the word comes late and the place holds another piece by now.
-    /// Nothing has changed then.
+    /// Or the peer was [allowed to keep](super::Arena::let_peers_keep) it. Nothing has changed then.
     pub fn returned(&mut self, location: Location) -> Result<(), Unknown> {
-        match self.lent.entry(location) {
-            Entry::Vacant(_) => Err(Unknown(location)),
-            Entry::Occupied(mut entry) if entry.get().1 > 1 => {
-                entry.get_mut().1 -= 1;
-                Ok(())
-            }
-            Entry::Occupied(entry) => {
-                entry.remove();
-                Ok(())
-            }
-        }
+        self.lent.returned(location)
     }
 
     /// The piece's segment and its descriptor, if the peer must be sent it before it can use the piece.
@@ -122,7 +107,7 @@ impl Leased {
 
     /// Whether nothing is lent.
     pub fn is_empty(&self) -> bool {
-        self.lent.is_empty()
+        self.lent.len() == 0
     }
 }
 

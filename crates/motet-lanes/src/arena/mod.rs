@@ -9,6 +9,8 @@
 //! * **When bytes may be overwritten.** Once the last share of a piece is gone, in this process and in the tables of all
 //!   peers ([`Leased`]). A peer says that it is done with a place after it has let go of it; until then the place is
 //!   not given out again. What it keeps must be a copy.
+//! * **Why who keeps what he was given holds up nobody.** What a peer alone has a share of can be left to it
+//!   ([`Arena::let_peers_keep`]): no byte moves, it just counts no longer as the owner's.
 //! * **Why a dead peer can hurt nobody.** It holds no lock, for none lives in shared memory, and no count: who holds
 //!   what stands in the owner's private memory. Dropping the peer's [`Leased`] gives everything back. A late word from it
 //!   names a generation that is no longer lent, and is refused.
@@ -30,6 +32,8 @@ mod policy;
 mod segment;
 mod source;
 mod space;
+mod statistics;
+mod table;
 
 pub use attached::{AttachError, Attached, InvalidLocation, MapError, Mapping, View};
 pub use leases::{Leased, Unknown};
@@ -38,4 +42,4 @@ pub use owner::{AllocateError, Arena};
 pub use piece::Piece;
 pub use policy::Kind;
 pub use source::{Backing, Source};
-pub use space::Statistics;
+pub use statistics::Statistics;

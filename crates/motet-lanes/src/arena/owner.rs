@@ -10,7 +10,9 @@ use super::piece::Piece;
 use super::policy::Kind;
 use super::segment::{Place, Segment};
 use super::source::Source;
-use super::space::{Answer, Space, Statistics};
+use super::space::{Answer, Space};
+use super::statistics::Statistics;
+use super::table::{Table, Tables};
 use crate::sys::memory::SystemSource;
 
 /// Why there is no memory.
@@ -64,6 +66,7 @@ pub(super) struct Shared {
     source: Box<dyn Source>,
     limit: usize,
     space: Mutex<Space>,
+    tables: Mutex<Tables>,
     /// Grows when segments cease to exist.
     retirements: AtomicU64,
 }
@@ -77,7 +80,8 @@ impl Arena {
     /// An arena with segments from somewhere else.
     pub fn with_source(limit: usize, source: Box<dyn Source>) -> Self {
         let space = Mutex::new(Space::new(limit, source.page_size()));
-        Self { shared: Arc::new(Shared { source, limit, space, retirements: AtomicU64::new(0) }) }
+        let (tables, retirements) = (Mutex::default(), AtomicU64::new(0));
+        Self { shared: Arc::new(Shared { source, limit, space, tables, retirements }) }
     }
 
     /// A piece of `length` bytes, aligned to 64 bytes ([`Kind::Message`]) or to a page ([`Kind::Buffer`]).
@@ -87,8 +91,38 @@ impl Arena {
     /// # Errors
     /// See [`AllocateError`].
     pub fn allocate(&self, length: usize, kind: Kind) -> Result<Piece, AllocateError> {
-        let place = self.shared.allocate(length, kind)?;
-        Ok(Piece::new(self.shared.clone(), place, length))
+        let place = self.shared.allocate(length, kind, false)?;
+        Ok(Piece::new(self.shared.clone(), place, length, kind))
+    }
+
+    /// As [`Self::allocate`], also where the limit leaves no room: for the little without which what is held would
+    /// never be given back. The caller sees to it that few such pieces live at a time.
+    ///
+    /// # Errors
+    /// See [`AllocateError`], but for [`AllocateError::Full`].
+    pub fn allocate_beyond(&self, length: usize, kind: Kind) -> Result<Piece, AllocateError> {
+        let place = self.shared.allocate(length, kind, true)?;
+        Ok(Piece::new(self.shared.clone(), place, length, kind))
+    }
+
+    /// Whether there are pieces that come back by themselves, in time: not [settled](Piece::settle), nor kept.
+    pub fn may_return(&self) -> bool {
+        self.shared.is_own_process() && self.shared.space().may_return()
+    }
+
+    /// How many buffers have come back so far: if it grows, waiting is of use. Messages always come back.
+    pub fn returned(&self) -> u64 {
+        if self.shared.is_own_process() { self.shared.space().returned } else { 0 }
+    }
+
+    /// Lets peers keep the buffers that they alone have a share of: from now on these are their memory, and do not count
+    /// against the limit. Gives how many bytes that makes free.
+    ///
+    /// Nothing is copied, and the peers need not answer. A segment that is used whole is given up for good: once its
+    /// peer has been [told](super::Leased::retired), nobody here has a descriptor or mapping of it, and it lives as
+    /// long as the peer's mapping. The others stay, so that their places can be used again.
+    pub fn let_peers_keep(&self) -> usize {
+        if self.shared.is_own_process() { self.shared.let_peers_keep() } else { 0 }
     }
 
     /// The piece in which all of `length` bytes from `pointer` on lie, and the location of exactly this range: whether an
@@ -129,7 +163,7 @@ impl fmt::Debug for Arena {
 }
 
 impl Shared {
-    fn allocate(&self, length: usize, kind: Kind) -> Result<Place, AllocateError> {
+    fn allocate(&self, length: usize, kind: Kind, beyond: bool) -> Result<Place, AllocateError> {
         if !self.is_own_process() {
             let reason = "the arena belongs to the process that this one was forked from";
             return Err(AllocateError::System(io::Error::new(io::ErrorKind::Unsupported, reason)));
@@ -138,7 +172,7 @@ impl Shared {
         if pages.is_none_or(|pages| pages > self.limit) {
             return Err(AllocateError::TooLarge { length, limit: self.limit });
         }
-        let answer = self.space().place(length, kind);
+        let answer = self.space().place(length, kind, beyond);
         match self.carry_out(answer, length) {
             Err(AllocateError::System(_)) => {
                 // Perhaps it was too much only because of what is idle here, or because growth was generous.
@@ -178,6 +212,16 @@ impl Shared {
         if !evicted.is_empty() {
             self.retirements.fetch_add(1, Ordering::Release);
         }
+    }
+
+    fn let_peers_keep(&self) -> usize {
+        // Not under their own lock: to drop a table may be to drop pieces.
+        let tables: Vec<Arc<Table>> = self.tables().live();
+        tables.iter().map(|table| table.let_keep(self)).sum()
+    }
+
+    pub(super) fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn retirements(&self) -> u64 {

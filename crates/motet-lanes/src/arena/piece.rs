@@ -5,10 +5,12 @@ use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::slice;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::location::Location;
 use super::owner::Shared;
-use super::segment::Place;
+use super::policy::Kind;
+use super::segment::{Place, Segment};
 
 /// A share of a piece of memory in this process's arena. Cloning makes another share; when the last one is dropped, the
 /// arena may give the memory out again.
@@ -26,11 +28,19 @@ pub(super) struct Inner {
     shared: Arc<Shared>,
     place: Place,
     length: usize,
+    kind: Kind,
+    /// How many shares are in tables of what is lent.
+    pub(super) loans: AtomicUsize,
+    /// How many have said that it does not come back by itself. Changed with the books' lock held.
+    settled: AtomicUsize,
+    /// The bytes that do not count against the limit, since peers keep it. Changed with the books' lock held.
+    kept: AtomicUsize,
 }
 
 impl Piece {
-    pub(super) fn new(shared: Arc<Shared>, place: Place, length: usize) -> Self {
-        Self { inner: Arc::new(Inner { shared, place, length }) }
+    pub(super) fn new(shared: Arc<Shared>, place: Place, length: usize, kind: Kind) -> Self {
+        let [loans, settled, kept] = [(); 3].map(|()| AtomicUsize::new(0));
+        Self { inner: Arc::new(Inner { shared, place, length, kind, loans, settled, kept }) }
     }
 
     pub(super) fn from_inner(inner: Arc<Inner>) -> Self {
@@ -86,7 +96,7 @@ impl Piece {
     /// written late in the pages that it has not written itself.) In a forked child the address leads to the parent's
     /// bytes, not to a copy of them.
     pub fn expose(&self) -> NonNull<u8> {
-        let Inner { shared, place, length } = &*self.inner;
+        let Inner { shared, place, length, .. } = &*self.inner;
         if shared.is_own_process() {
             shared.space().expose(place, *length, Arc::downgrade(&self.inner));
         }
@@ -96,6 +106,50 @@ impl Piece {
     /// The segment's descriptor, if its source has one: what a peer needs to see the piece.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.inner.place.backing.descriptor()
+    }
+
+    /// Says that the piece does not come back by itself: somebody holds it who may wait for memory, or do so for ever. Needs
+    /// an [`Self::unsettle`] when that is over, unless this ends with the last share.
+    pub fn settle(&self) {
+        self.inner.settle();
+    }
+
+    /// Takes back one [`Self::settle`].
+    pub fn unsettle(&self) {
+        let Inner { shared, settled, .. } = &*self.inner;
+        if shared.is_own_process() {
+            let mut space = shared.space();
+            if settled.fetch_sub(1, Ordering::Relaxed) == 1 {
+                space.settle(false);
+            }
+        }
+    }
+
+    pub(super) fn loans(&self) -> &AtomicUsize {
+        &self.inner.loans
+    }
+
+    /// Whether it is a buffer that only tables of what is lent have shares of, and does not count as kept yet.
+    pub(super) fn is_peers_alone(&self) -> bool {
+        let Inner { kind, loans, kept, .. } = &*self.inner;
+        // Who has no share cannot get one now: none is made but from another.
+        *kind == Kind::Buffer
+            && Arc::strong_count(&self.inner) == loans.load(Ordering::Relaxed)
+            && kept.load(Ordering::Relaxed) == 0
+    }
+
+    /// Lets the peers keep it: the bytes that do not count any more, and the segment if it has been given up.
+    pub(super) fn let_keep(&self) -> (usize, Option<Segment>) {
+        let Inner { shared, place, length, kept, .. } = &*self.inner;
+        let wholly = Arc::strong_count(&self.inner) == 1;
+        let mut space = shared.space();
+        let (bytes, segment) = space.let_keep(place, *length, wholly);
+        drop(space);
+        if segment.is_none() {
+            kept.store(bytes, Ordering::Relaxed);
+            self.inner.settle();
+        }
+        (bytes, segment)
     }
 
     pub(super) fn is_of(&self, shared: &Arc<Shared>) -> bool {
@@ -110,6 +164,15 @@ impl fmt::Debug for Piece {
 }
 
 impl Inner {
+    fn settle(&self) {
+        if self.shared.is_own_process() {
+            let mut space = self.shared.space();
+            if self.settled.fetch_add(1, Ordering::Relaxed) == 0 {
+                space.settle(true);
+            }
+        }
+    }
+
     fn pointer(&self) -> NonNull<u8> {
         // SAFETY: the offset is inside the segment: its allocator gave it out.
         unsafe { self.place.backing.pointer().add(self.place.offset) }
@@ -123,7 +186,13 @@ impl Drop for Inner {
         if !self.shared.is_own_process() {
             return;
         }
-        let evicted = self.shared.space().give_back(&self.place, self.length);
+        let mut space = self.shared.space();
+        if *self.settled.get_mut() > 0 {
+            space.settle(false);
+        }
+        space.returned += u64::from(self.kind == Kind::Buffer);
+        let evicted = space.give_back(&self.place, self.length, *self.kept.get_mut());
+        drop(space);
         self.shared.retire(evicted);
     }
 }

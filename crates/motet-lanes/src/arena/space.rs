@@ -10,29 +10,7 @@ use super::piece::Inner;
 use super::policy::{self, Kind};
 use super::segment::{Layout, Place, Segment};
 use super::source::Backing;
-
-/// What an arena holds and has held.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Statistics {
-    /// Bytes in live pieces, as they were asked for.
-    pub live_bytes: usize,
-    /// The most that this has been.
-    pub peak_live_bytes: usize,
-    /// Bytes in segments, used or idle: what the arena holds from the system.
-    pub held_bytes: usize,
-    /// The most that this has been.
-    pub peak_held_bytes: usize,
-    /// Bytes in segments without a piece, kept for the next one.
-    pub idle_bytes: usize,
-    /// Live pieces.
-    pub pieces: usize,
-    /// Segments, each of which has a descriptor.
-    pub segments: usize,
-    /// Pieces allocated so far.
-    pub allocations: u64,
-    /// Segments asked for so far. Few beside `allocations` if memory is reused well.
-    pub growths: u64,
-}
+use super::statistics::Statistics;
 
 /// What a request comes to.
 pub(super) enum Answer {
@@ -61,6 +39,10 @@ pub(super) struct Space {
     clock: u64,
     last_segment: u32,
     last_generation: u32,
+    /// Live pieces that nobody gives back by himself, see [`super::Piece::settle`].
+    settled: usize,
+    /// Buffers that have come back.
+    pub(super) returned: u64,
     statistics: Statistics,
 }
 
@@ -77,6 +59,8 @@ impl Space {
             clock: 0,
             last_segment: 0,
             last_generation: 0,
+            settled: 0,
+            returned: 0,
             statistics: Statistics::default(),
         }
     }
@@ -89,12 +73,13 @@ impl Space {
         self.segments.contains_key(&segment)
     }
 
-    /// Finds a place, or what it takes to have one.
-    pub(super) fn place(&mut self, length: usize, kind: Kind) -> Answer {
+    /// Finds a place, or what it takes to have one; with `beyond` also where the limit has no room for it.
+    pub(super) fn place(&mut self, length: usize, kind: Kind, beyond: bool) -> Answer {
         if let Some(place) = self.place_in_held(length, kind) {
             return Answer::Placed(place);
         }
-        let available = self.limit - self.statistics.held_bytes + self.statistics.idle_bytes;
+        let books = self.books();
+        let available = (books.allowed() + books.idle_bytes).saturating_sub(books.held_bytes);
         let pages = length.max(1).next_multiple_of(self.page);
         if kind.shares(length) {
             let granules = length.div_ceil(kind.granule(self.page)).max(1) as u32;
@@ -105,19 +90,17 @@ impl Space {
                 return self.grow(size, Layout::Shared(kind));
             }
         }
-        if pages > available {
+        if pages > available && !beyond {
             return Answer::Full;
         }
-        let size =
-            policy::own_segment(length, self.page).unwrap_or(pages).min(available / self.page * self.page);
-        self.grow(size, Layout::Whole)
+        let size = policy::own_segment(length, self.page).unwrap_or(pages);
+        self.grow(size.min(available / self.page * self.page).max(pages), Layout::Whole)
     }
 
     /// What the system may still have when it has refused more: a segment of just this length.
     pub(super) fn place_alone(&mut self, length: usize) -> Answer {
         let pages = length.max(1).next_multiple_of(self.page);
-        let available = self.limit - self.statistics.held_bytes;
-        if pages <= available { self.grow(pages, Layout::Whole) } else { Answer::Full }
+        if pages <= self.books().room() { self.grow(pages, Layout::Whole) } else { Answer::Full }
     }
 
     fn place_in_held(&mut self, length: usize, kind: Kind) -> Option<Place> {
@@ -157,7 +140,7 @@ impl Space {
     }
 
     fn grow(&mut self, size: usize, layout: Layout) -> Answer {
-        let evicted = self.evict_until(|books| size <= books.limit - books.held_bytes);
+        let evicted = self.evict_until(|books| size <= books.room());
         self.statistics.held_bytes += size;
         Answer::Grow { size, layout, evicted }
     }
@@ -185,11 +168,12 @@ impl Space {
         place
     }
 
-    /// Takes a place back. What is no longer worth keeping is handed over.
-    pub(super) fn give_back(&mut self, place: &Place, length: usize) -> Vec<Segment> {
+    /// Takes a place back, of which peers kept so many bytes. What is no longer worth keeping is handed over.
+    pub(super) fn give_back(&mut self, place: &Place, length: usize, kept: usize) -> Vec<Segment> {
         let id = place.segment;
         let Some(segment) = self.segments.get_mut(&id) else { return Vec::new() };
         segment.give_back(place);
+        self.statistics.kept_bytes -= kept;
         self.statistics.pieces -= 1;
         self.statistics.live_bytes -= length;
         if segment.pieces > 0 {
@@ -203,7 +187,52 @@ impl Space {
         }
         self.statistics.idle_bytes += segment.length();
         let most = policy::idle_limit(self.limit);
-        self.evict_until(|books| books.idle_bytes <= most)
+        self.evict_until(|books| books.idle_bytes <= most && books.held_bytes <= books.allowed())
+    }
+
+    /// Lets a peer keep a piece: how much of the limit that makes free. A piece with a segment to itself is the peer's for
+    /// good if `wholly`, and the segment, which the books forget, is handed over.
+    pub(super) fn let_keep(
+        &mut self,
+        place: &Place,
+        length: usize,
+        wholly: bool,
+    ) -> (usize, Option<Segment>) {
+        let id = place.segment;
+        let Some(segment) = self.segments.get(&id) else { return (0, None) };
+        let bytes = match segment.layout {
+            Layout::Shared(kind) => length.max(1).next_multiple_of(kind.granule(self.page)),
+            Layout::Whole => segment.length(),
+        };
+        if segment.layout == Layout::Whole && wholly {
+            self.statistics.pieces -= 1;
+            self.statistics.live_bytes -= length;
+            self.statistics.given_bytes += bytes as u64;
+            return (bytes, self.forget(id));
+        }
+        self.statistics.kept_bytes += bytes;
+        (bytes, None)
+    }
+
+    /// Notes that so many pieces more, or fewer, do not come back by themselves.
+    pub(super) fn settle(&mut self, more: bool) {
+        self.settled = if more { self.settled + 1 } else { self.settled - 1 };
+    }
+
+    /// Whether there are pieces that somebody may give back.
+    pub(super) fn may_return(&self) -> bool {
+        self.statistics.pieces > self.settled
+    }
+
+    fn forget(&mut self, id: u32) -> Option<Segment> {
+        let segment = self.segments.remove(&id)?;
+        self.addresses.remove(&segment.backing.pointer().addr().get());
+        if let Layout::Shared(kind) = segment.layout {
+            self.shared[kind as usize].retain(|other| *other != id);
+        }
+        self.statistics.held_bytes -= segment.length();
+        self.statistics.segments -= 1;
+        Some(segment)
     }
 
     /// Hands over the segments without a piece, the longest idle first, until it is enough or there are no more.
@@ -213,21 +242,14 @@ impl Space {
             && let Some((_, &id)) = self.idle.first_key_value()
         {
             self.no_longer_idle(id);
-            let Some(segment) = self.segments.remove(&id) else { break };
-            self.addresses.remove(&segment.backing.pointer().addr().get());
-            if let Layout::Shared(kind) = segment.layout {
-                self.shared[kind as usize].retain(|other| *other != id);
-            }
-            self.statistics.held_bytes -= segment.length();
-            self.statistics.segments -= 1;
-            evicted.push(segment);
+            evicted.extend(self.forget(id));
         }
         evicted
     }
 
     fn books(&self) -> Books {
-        let Statistics { held_bytes, idle_bytes, .. } = self.statistics;
-        Books { held_bytes, idle_bytes, limit: self.limit }
+        let Statistics { held_bytes, idle_bytes, kept_bytes, .. } = self.statistics;
+        Books { held_bytes, idle_bytes, kept_bytes, limit: self.limit }
     }
 
     /// Lets [`Self::find`] know a piece.
@@ -248,9 +270,22 @@ impl Space {
     }
 }
 
-/// What evicting depends on.
+/// What growing and evicting depend on.
 pub(super) struct Books {
     held_bytes: usize,
     pub(super) idle_bytes: usize,
+    kept_bytes: usize,
     limit: usize,
+}
+
+impl Books {
+    /// What may be held: what peers keep does not count.
+    fn allowed(&self) -> usize {
+        self.limit.saturating_add(self.kept_bytes)
+    }
+
+    /// What may be taken from the system beside what is held.
+    fn room(&self) -> usize {
+        self.allowed().saturating_sub(self.held_bytes)
+    }
 }

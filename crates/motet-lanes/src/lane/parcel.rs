@@ -2,7 +2,7 @@
 
 use super::message::{INLINE, Message, OUTSIDE};
 use super::peer::Peer;
-use crate::arena::{AllocateError, Arena, Kind, Location, Piece};
+use crate::arena::{Location, Piece};
 use std::io;
 
 /// What a message is to say.
@@ -43,15 +43,15 @@ impl Parcel<'_> {
         place[..self.bytes.len()].copy_from_slice(self.bytes);
     }
 
-    /// Gets the memory that the message takes.
+    /// Gets the memory that the message takes, if it takes any: of kind [`Message`](crate::arena::Kind::Message).
     ///
     /// # Errors
-    /// The arena's.
-    pub fn pack(&self, arena: &Arena) -> Result<Packed, AllocateError> {
+    /// Those of `allocate`.
+    pub fn pack<E>(&self, allocate: impl FnOnce(usize) -> Result<Piece, E>) -> Result<Packed, E> {
         if self.length() <= INLINE {
             return Ok(Packed { piece: None });
         }
-        let mut piece = arena.allocate(self.length(), Kind::Message)?;
+        let mut piece = allocate(self.length())?;
         self.write(piece.as_mut_slice().expect("nobody else has a share of it"));
         Ok(Packed { piece: Some(piece) })
     }

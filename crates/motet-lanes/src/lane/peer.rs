@@ -110,12 +110,6 @@ impl Peer {
         let _ = self.leased.returned(location);
     }
 
-    /// Whether the peer holds nothing.
-    #[must_use]
-    pub fn holds_nothing(&self) -> bool {
-        self.leased.is_empty()
-    }
-
     /// Segments that the peer knows and that are no more: it is to be told.
     pub fn retired(&mut self) -> Vec<u32> {
         self.leased.retired()

@@ -252,7 +252,7 @@ fn collect(state: &mut State, batch: &mut Batch) {
     let mut ended = Vec::new();
     for (&number, lane) in lanes.iter_mut() {
         while lane.side.has_replies() {
-            let Lane { side, peer, starved, has_answered, .. } = lane;
+            let Lane { side, peer, starved, has_answered, tally, .. } = lane;
             let answered = side.collect(|answered, reply| {
                 *has_answered |= is_answer(reply);
                 match reply.kind {
@@ -267,6 +267,7 @@ fn collect(state: &mut State, batch: &mut Batch) {
                     kind => {
                         *starved = false;
                         if answered.call.is_some() {
+                            tally.note_end(reply.wall_nanos);
                             ended.push((
                                 reply.wall_nanos,
                                 answered.call.as_ref().is_some_and(|call| call.limit_nanos() != 0),
@@ -275,8 +276,11 @@ fn collect(state: &mut State, batch: &mut Batch) {
                         match peer.open(&reply.message) {
                             Ok(received) => {
                                 let start = batch.bytes.len();
+                                let said = behind_places(&reply.message, &received);
+                                let shared = received.buffers.iter().map(|(_, place)| place.length);
+                                tally.received.note(said.len(), shared.sum());
                                 if received.view.is_none() {
-                                    batch.bytes.extend_from_slice(behind_places(&reply.message, &received));
+                                    batch.bytes.extend_from_slice(said);
                                 }
                                 let bytes = start..batch.bytes.len();
                                 let outside = received.message.is_some() || !received.buffers.is_empty();

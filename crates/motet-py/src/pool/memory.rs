@@ -1,5 +1,6 @@
 //! This process's arena, and memory in arenas as Python's buffers.
 
+use super::waiting::allocate;
 use motet_lanes::arena::{AllocateError, Arena, Kind, Location, Mapping, Piece};
 use motet_lanes::lane::parcel::Staged;
 use motet_lanes::lane::peer::Returns;
@@ -11,22 +12,23 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use std::ffi::c_int;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 /// How much an arena may hold if nobody has said, in bytes.
 const USUAL_LIMIT: usize = 4 << 30;
-
-/// How often somebody who waits for memory looks again.
-const PATIENCE: Duration = Duration::from_millis(1);
 
 /// The arena of one process; a forked child makes its own.
 struct Home {
     process: u32,
     limit: usize,
     arena: Option<Arc<Arena>>,
+    /// How to take in what others have given back, if nobody else does.
+    take_in: Option<Arc<TakeIn>>,
 }
 
-static HOME: Mutex<Home> = Mutex::new(Home { process: 0, limit: USUAL_LIMIT, arena: None });
+/// Called by threads that wait for memory, without the interpreter.
+pub type TakeIn = dyn Fn() + Send + Sync;
+
+static HOME: Mutex<Home> = Mutex::new(Home { process: 0, limit: USUAL_LIMIT, arena: None, take_in: None });
 
 fn home() -> MutexGuard<'static, Home> {
     let mut home = HOME.lock().unwrap_or_else(PoisonError::into_inner);
@@ -35,6 +37,7 @@ fn home() -> MutexGuard<'static, Home> {
         home.process = process;
         // The parent's pieces are kept alive by what holds them.
         home.arena = None;
+        home.take_in = None;
     }
     home
 }
@@ -44,6 +47,16 @@ pub fn arena() -> Arc<Arena> {
     let mut home = home();
     let limit = home.limit;
     home.arena.get_or_insert_with(|| Arc::new(Arena::new(limit, "motet arena"))).clone()
+}
+
+/// From now on, whoever waits for memory calls this.
+pub fn set_take_in(take_in: Arc<TakeIn>) {
+    home().take_in = Some(take_in);
+}
+
+/// What [`set_take_in`] has set.
+pub fn take_in() -> Option<Arc<TakeIn>> {
+    home().take_in.clone()
 }
 
 /// Sets how much the arena of this process may hold, in bytes.
@@ -71,6 +84,8 @@ pub fn arena_statistics(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     all.set_item("live_bytes", found.live_bytes)?;
     all.set_item("held_bytes", found.held_bytes)?;
     all.set_item("peak_bytes", found.peak_live_bytes)?;
+    all.set_item("kept_bytes", found.kept_bytes)?;
+    all.set_item("given_bytes", found.given_bytes)?;
     all.set_item("allocations", found.allocations)?;
     Ok(all)
 }
@@ -85,9 +100,11 @@ pub struct ArenaBuffer {
 impl ArenaBuffer {
     #[new]
     fn new(py: Python<'_>, length: usize) -> PyResult<Self> {
-        let piece = allocate(py, &arena(), length, Kind::Buffer, || false)?;
+        let piece = allocate(py, &arena(), length, Kind::Buffer, &[])?;
         // Before anybody else knows the piece.
         piece.expose();
+        // The program holds it for as long as it likes.
+        piece.settle();
         Ok(Self { piece })
     }
 
@@ -99,6 +116,12 @@ impl ArenaBuffer {
         let piece = &slf.get().piece;
         // SAFETY: the memory is the piece's, and the buffer keeps this object alive.
         unsafe { fill(&slf, view, flags, piece.expose().as_ptr(), piece.len()) }
+    }
+}
+
+impl Drop for ArenaBuffer {
+    fn drop(&mut self) {
+        self.piece.unsettle();
     }
 }
 
@@ -149,31 +172,6 @@ unsafe fn fill(
     if result == 0 { Ok(()) } else { Err(PyErr::fetch(owner.py())) }
 }
 
-/// Memory in the arena; waits while there is none and `may_return` says that some may come back.
-pub fn allocate(
-    py: Python<'_>,
-    arena: &Arena,
-    length: usize,
-    kind: Kind,
-    mut may_return: impl FnMut() -> bool,
-) -> PyResult<Piece> {
-    let mut last = false;
-    loop {
-        // Getting segments takes time.
-        let error = match py.detach(|| arena.allocate(length, kind)) {
-            Ok(piece) => return Ok(piece),
-            Err(error) => error,
-        };
-        if last || !matches!(error, AllocateError::Full) {
-            return Err(arena_error(py, &error));
-        }
-        // What was still out may have returned since the attempt: then there is one more.
-        last = !may_return();
-        py.detach(|| std::thread::sleep(PATIENCE));
-        py.check_signals()?;
-    }
-}
-
 /// An error of the arena as an exception.
 pub fn arena_error(py: Python<'_>, error: &AllocateError) -> PyErr {
     let name = match error {
@@ -192,11 +190,7 @@ pub fn arena_error(py: Python<'_>, error: &AllocateError) -> PyErr {
 }
 
 /// Puts buffers into the arena, as far as they were not born there.
-pub fn stage(
-    py: Python<'_>,
-    buffers: Vec<PyBuffer<u8>>,
-    mut may_return: impl FnMut() -> bool,
-) -> PyResult<Box<[Staged]>> {
+pub fn stage(py: Python<'_>, buffers: Vec<PyBuffer<u8>>) -> PyResult<Box<[Staged]>> {
     let arena = arena();
     let mut staged = Vec::with_capacity(buffers.len());
     for buffer in buffers {
@@ -205,7 +199,7 @@ pub fn stage(
             staged.push(Staged { piece, location });
             continue;
         }
-        let mut piece = allocate(py, &arena, length, Kind::Buffer, &mut may_return)?;
+        let mut piece = allocate(py, &arena, length, Kind::Buffer, &staged)?;
         let target = piece.as_mut_slice().expect("nobody else has a share of it").as_mut_ptr() as usize;
         let source = start as usize;
         // SAFETY: the exporter keeps its memory while the buffer is held; the piece is new. A program that writes to its array

@@ -1,12 +1,11 @@
 //! Class `Pool`.
 
 use super::call::{Call, Function, Options};
-use super::dispatch::is_dispatching;
 use super::memory::{self, Leased};
 use super::state::State;
 use crate::call_future;
 use crate::errors::os_error;
-use motet_lanes::sys::watch::{Watch, ring};
+use motet_lanes::sys::watch::{Watch, monotonic_nanos, ring};
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -80,9 +79,7 @@ impl Pool {
         let buffers = match buffers {
             Some(outside) => {
                 this.lock().tidy();
-                // A callback that waits keeps the answers from arriving that it would wait for.
-                let may_return = || !is_dispatching() && this.lock().unfinished() != 0;
-                memory::stage(py, memory::buffers_of(&outside)?, may_return)?
+                memory::stage(py, memory::buffers_of(&outside)?)?
             }
             None => Box::default(),
         };
@@ -93,7 +90,7 @@ impl Pool {
         let future = call_future::new(py, Some(slf.clone().into_any().unbind()), number)?;
         let object = future.object(py).clone();
         let mut state = this.lock();
-        state.counters.submitted += 1;
+        state.submitted += 1;
         state.enqueue(Call { number, future, function, arguments, buffers, options });
         state.pump();
         Ok(object)
@@ -272,20 +269,30 @@ impl Pool {
         self.held() + self.lock().unfinished()
     }
 
-    /// Counts of calls, and nanoseconds that workers were busy.
+    /// Counts of calls and bytes; of each lane, how many calls its worker has finished and how many nanoseconds it was busy.
     fn statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let (counters, queued, sent) = {
+        let now = monotonic_nanos();
+        let (found, lanes) = (PyDict::new(py), PyDict::new(py));
+        let (tally, work, counts) = {
             let state = self.lock();
-            let sent = state.lanes.values().map(|lane| lane.side.calls()).sum::<usize>();
-            (state.counters, state.backlog.len(), sent)
+            let sent = state.lanes.values().map(|lane| lane.side.calls() as u64).sum::<u64>();
+            let work: Vec<_> = state.lanes.iter().map(|(number, lane)| (*number, lane.work(now))).collect();
+            let counts = [
+                ("submitted", state.submitted),
+                ("queued", state.backlog.len() as u64),
+                ("sent", sent),
+                ("taken_back", state.taken_back),
+            ];
+            (state.tally(), work, counts)
         };
-        let found = PyDict::new(py);
-        found.set_item("submitted", counters.submitted)?;
-        found.set_item("finished", counters.finished)?;
-        found.set_item("queued", queued)?;
-        found.set_item("sent", sent)?;
-        found.set_item("taken_back", counters.taken_back)?;
-        found.set_item("busy_nanos", counters.busy_nanos)?;
+        for (name, count) in counts {
+            found.set_item(name, count)?;
+        }
+        tally.tell(&found)?;
+        for (lane, work) in work {
+            lanes.set_item(lane, work)?;
+        }
+        found.set_item("lanes", lanes)?;
         Ok(found)
     }
 }

@@ -4,7 +4,9 @@
 //!
 //! - `call.rs`: a call, from its submission to its end.
 //! - `state.rs`: what is waiting, what is sent to which lane, and which lane gets the next: under one lock, without Python.
+//! - `tally.rs`: what lanes have done, for statistics.
 //! - `memory.rs`: this process's arena, and memory in arenas as Python's buffers.
+//! - `waiting.rs`: what to do when the arena is full.
 //! - `dispatch.rs`: the dispatcher's thread, which collects replies without the interpreter and delivers them in batches.
 //! - `methods.rs`: class `Pool`.
 //! - `worker.rs`: class `Worker`.
@@ -16,6 +18,8 @@ mod dispatch;
 mod memory;
 mod methods;
 mod state;
+mod tally;
+mod waiting;
 mod worker;
 
 use pyo3::prelude::*;

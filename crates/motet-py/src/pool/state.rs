@@ -2,7 +2,8 @@
 
 use super::call::{Call, Function, bytes_of};
 use super::memory;
-use motet_lanes::arena::{AllocateError, Arena, Location};
+use super::tally::Tally;
+use motet_lanes::arena::{AllocateError, Arena, Kind, Location, Piece};
 use motet_lanes::lane::message::request_kind;
 use motet_lanes::lane::parcel::{Parcel, take_back};
 use motet_lanes::lane::peer::Peer;
@@ -36,6 +37,7 @@ pub struct Lane {
     given: u64,
     /// The number of the call that was asked to stop last.
     pub stopped: Option<u64>,
+    pub tally: Tally,
 }
 
 #[derive(Default)]
@@ -54,16 +56,10 @@ pub struct State {
     next_lane: u32,
     /// How long a call takes, smoothed, in nanoseconds; 0 before the first.
     usual_nanos: u64,
-    pub counters: Counters,
-}
-
-/// What has happened so far.
-#[derive(Clone, Copy, Default)]
-pub struct Counters {
     pub submitted: u64,
-    pub finished: u64,
     pub taken_back: u64,
-    pub busy_nanos: u64,
+    /// What lanes have done that are no more.
+    gone: Tally,
 }
 
 /// Why a lane does not take a call now.
@@ -97,6 +93,7 @@ impl State {
             starved: false,
             given: 0,
             stopped: None,
+            tally: Tally::default(),
         };
         self.lanes.insert(self.next_lane, lane);
         Ok((self.next_lane, there))
@@ -104,7 +101,9 @@ impl State {
 
     /// What a lane that is no more leaves behind. All that its worker held of the arena returns.
     pub fn remove_lane(&mut self, number: u32) -> Option<Wreck<Call>> {
-        let wreck = self.lanes.remove(&number)?.side.into_wreck();
+        let lane = self.lanes.remove(&number)?;
+        self.gone.add(&lane.tally);
+        let wreck = lane.side.into_wreck();
         let gone = wreck.begun.iter().chain(&wreck.waiting);
         self.limited -= gone.filter(|call| call.limit_nanos() != 0).count();
         Some(wreck)
@@ -166,8 +165,6 @@ impl State {
     }
 
     pub fn note_end(&mut self, nanos: u64) {
-        self.counters.finished += 1;
-        self.counters.busy_nanos += nanos;
         self.usual_nanos = match self.usual_nanos {
             0 => nanos.max(1),
             usual => (usual - usual / 8 + nanos / 8).max(1),
@@ -184,6 +181,13 @@ impl State {
         self.backlog.len()
             + self.failed.len()
             + self.lanes.values().map(|lane| lane.side.calls()).sum::<usize>()
+    }
+
+    /// What all lanes have done.
+    pub fn tally(&self) -> Tally {
+        let mut total = self.gone;
+        self.lanes.values().for_each(|lane| total.add(&lane.tally));
+        total
     }
 
     fn window(&self) -> usize {
@@ -244,7 +248,7 @@ impl State {
                 return;
             };
             self.forget_limit(&call);
-            self.counters.taken_back += 1;
+            self.taken_back += 1;
             if !self.send(idle, call) {
                 return;
             }
@@ -281,6 +285,13 @@ impl State {
 }
 
 impl Lane {
+    /// Calls that its worker has finished, and the nanoseconds that it has been at calls, up to now.
+    pub fn work(&self, now_nanos: u64) -> (u64, u64) {
+        let begun = self.side.running().map(|(_, since)| since).filter(|&since| since != 0);
+        let current = begun.map_or(0, |since| now_nanos.saturating_sub(since));
+        (self.tally.finished, self.tally.busy_nanos.wrapping_add(current))
+    }
+
     /// Sends a call, and before it the function if the worker does not know it yet; wakes the worker.
     fn send(&mut self, arena: &Arena, call: Call) -> Result<(), Refused> {
         if !self.known.contains(&call.function.number) {
@@ -295,13 +306,15 @@ impl Lane {
         if !self.side.has_room() {
             return Err(Refused::Busy(call));
         }
-        let packed = match call.parcel().pack(arena) {
+        let packed = match call.parcel().pack(|length| self.message_memory(arena, length)) {
             Ok(packed) => packed,
             Err(error) => return Err(refusal(call, error)),
         };
         let Ok(message) = packed.lend(&call.parcel(), &mut self.peer) else {
             return Err(Refused::Busy(call));
         };
+        let mut traffic = self.tally.sent;
+        traffic.note_parcel(&call.parcel());
         let sent = self.side.send_call(call, message, |call, request| {
             request.kind = request_kind::CALL;
             request.function = call.function.number;
@@ -311,8 +324,20 @@ impl Lane {
             take_back(&call.buffers, message, &mut self.peer);
             return Err(Refused::Busy(call));
         }
+        self.tally.sent = traffic;
         self.side.wake();
         Ok(())
+    }
+
+    /// Memory for a message to this worker.
+    fn message_memory(&self, arena: &Arena, length: usize) -> Result<Piece, AllocateError> {
+        match arena.allocate(length, Kind::Message) {
+            // An idle worker gets its call all the same: what waits may be what holds the memory.
+            Err(AllocateError::Full) if self.side.calls() == 0 => {
+                arena.allocate_beyond(length, Kind::Message)
+            }
+            result => result,
+        }
     }
 
     /// Sends what is no call: whether there was room.
@@ -321,8 +346,9 @@ impl Lane {
             return Ok(false);
         }
         let parcel = Parcel { buffers: &[], bytes };
-        let packed = parcel.pack(arena)?;
+        let packed = parcel.pack(|length| self.message_memory(arena, length))?;
         let Ok(message) = packed.lend(&parcel, &mut self.peer) else { return Ok(false) };
+        self.tally.sent.note_parcel(&parcel);
         Ok(self.side.send_order(message, |request| {
             request.kind = kind;
             request.function = number;

@@ -2,6 +2,7 @@
 
 use super::dispatch::IDLE_NANOS;
 use super::memory::{self, Leased};
+use super::waiting::allocate;
 use crate::errors::os_error;
 use motet_lanes::arena::{Arena, Kind, Location};
 use motet_lanes::lane::message::{INLINE, Reply, reply_kind, request_kind};
@@ -24,8 +25,7 @@ const NONE: u64 = u64::MAX;
 /// The worker's end of a lane. `run` belongs to the main thread; signal handlers may ask `must_stop`.
 #[pyclass(module = "motet._motet", frozen)]
 pub struct Worker {
-    ends: Mutex<Ends>,
-    bell: OwnedFd,
+    ends: Arc<Mutex<Ends>>,
     arena: Arc<Arena>,
     /// The number of the request that runs.
     current: AtomicU64,
@@ -36,6 +36,8 @@ pub struct Worker {
 struct Ends {
     side: WorkerSide,
     peer: Peer,
+    /// The parent's.
+    bell: OwnedFd,
 }
 
 /// What a function's number stands for: the function, or why there is none.
@@ -74,14 +76,10 @@ impl Worker {
         let side = WorkerSide::open(lane).map_err(os_error)?;
         // SAFETY: the other end is the pool that this worker belongs to, which runs this crate.
         let peer = unsafe { Peer::new(&arena, control) };
-        Ok(Self {
-            ends: Mutex::new(Ends { side, peer }),
-            bell,
-            arena,
-            current: AtomicU64::new(NONE),
-            policy,
-            functions: Mutex::default(),
-        })
+        let ends = Arc::new(Mutex::new(Ends { side, peer, bell }));
+        let starved = Arc::clone(&ends);
+        memory::set_take_in(Arc::new(move || lock(&starved).starve()));
+        Ok(Self { ends, arena, current: AtomicU64::new(NONE), policy, functions: Mutex::default() })
     }
 
     /// Whether the parent wants the call that runs now stopped.
@@ -126,9 +124,40 @@ impl Worker {
     }
 }
 
+fn lock(ends: &Mutex<Ends>) -> MutexGuard<'_, Ends> {
+    ends.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Ends {
+    /// Sends a reply if there is room.
+    fn push(&self, write: impl FnOnce(&mut Reply)) -> bool {
+        let Some(asleep) = self.side.reply(write) else { return false };
+        if asleep {
+            ring(self.bell.as_fd());
+        }
+        true
+    }
+
+    fn take_returns(&mut self) {
+        while let Some(location) = self.side.take_return() {
+            self.peer.returned(location);
+        }
+    }
+
+    /// While the arena is full: takes what has come back, and has the parent look for more.
+    fn starve(&mut self) {
+        self.take_returns();
+        // Without room for this the parent is awake.
+        self.push(|reply| {
+            reply.kind = reply_kind::STARVED;
+            reply.message.set_inline(&[]);
+        });
+    }
+}
+
 impl Worker {
     fn lock(&self) -> MutexGuard<'_, Ends> {
-        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.ends)
     }
 
     fn functions(&self) -> MutexGuard<'_, HashMap<u32, Function>> {
@@ -187,7 +216,7 @@ impl Worker {
 
     fn read<'py>(&self, py: Python<'py>, claimed: &Claimed, now: u64) -> PyResult<Asked<'py>> {
         let mut ends = self.lock();
-        let Ends { side, peer } = &mut *ends;
+        let Ends { side, peer, .. } = &mut *ends;
         side.note_start(claimed, now);
         side.read(claimed, |request| {
             let message = &request.message;
@@ -227,7 +256,7 @@ impl Worker {
         let dumped = policy.call_method1(intern!(py, "dump_result"), (value,))?;
         let (bytes, outside): (Bound<'py, PyBytes>, Bound<'py, PyList>) = dumped.extract()?;
         let buffers = memory::buffers_of(&outside)?;
-        let buffers = memory::stage(py, buffers, || self.may_return())?;
+        let buffers = memory::stage(py, buffers)?;
         Ok(Answer { kind: reply_kind::RETURNED, bytes: Some(bytes), buffers })
     }
 
@@ -255,14 +284,14 @@ impl Worker {
     fn reply(&self, py: Python<'_>, position: u64, nanos: u64, answer: Answer<'_>) -> PyResult<()> {
         let bytes = answer.bytes.as_ref().map_or(&[][..], |bytes| bytes.as_bytes());
         let parcel = Parcel { buffers: &answer.buffers, bytes };
-        let packed = loop {
-            if let Ok(packed) = parcel.pack(&self.arena) {
-                break packed;
+        let arena = &*self.arena;
+        let packed = parcel.pack(|length| match answer.kind {
+            // What went wrong is told in any case.
+            reply_kind::RAISED => {
+                arena.allocate_beyond(length, Kind::Message).map_err(|error| memory::arena_error(py, &error))
             }
-            // Waits while the parent holds what may return; fails if that is of no use.
-            let length = bytes.len() + parcel.buffers.len() * Location::SIZE;
-            drop(memory::allocate(py, &self.arena, length, Kind::Message, || self.may_return())?);
-        };
+            _ => allocate(py, arena, length, Kind::Message, &answer.buffers),
+        })?;
         while let Err(error) = packed.lend(&parcel, &mut self.lock().peer) {
             // The socket is full of segments that the parent has not taken.
             if error.kind() != std::io::ErrorKind::WouldBlock {
@@ -284,11 +313,7 @@ impl Worker {
 
     /// Sends a reply if there is room.
     fn push(&self, write: impl FnOnce(&mut Reply)) -> bool {
-        let Some(asleep) = self.lock().side.reply(write) else { return false };
-        if asleep {
-            ring(self.bell.as_fd());
-        }
-        true
+        self.lock().push(write)
     }
 
     /// Lets the parent go on.
@@ -300,7 +325,7 @@ impl Worker {
     fn say_released(&self) {
         let (returned, retired) = {
             let mut ends = self.lock();
-            self.take_returns(&mut ends);
+            ends.take_returns();
             (ends.peer.returns().take(), ends.peer.retired())
         };
         for some in returned.chunks(INLINE / Location::SIZE) {
@@ -320,28 +345,5 @@ impl Worker {
                 reply.message.set_inline(&[]);
             });
         }
-    }
-
-    fn take_returns(&self, ends: &mut Ends) {
-        while let Some(location) = ends.side.take_return() {
-            ends.peer.returned(location);
-        }
-    }
-
-    /// After the arena was found full: whether the parent holds something that may come back.
-    fn may_return(&self) -> bool {
-        let holds_something = {
-            let mut ends = self.lock();
-            self.take_returns(&mut ends);
-            !ends.peer.holds_nothing()
-        };
-        if holds_something {
-            // Without room for this the parent is awake.
-            self.push(|reply| {
-                reply.kind = reply_kind::STARVED;
-                reply.message.set_inline(&[]);
-            });
-        }
-        holds_something
     }
 }

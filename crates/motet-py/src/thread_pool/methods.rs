@@ -9,7 +9,7 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -141,10 +141,19 @@ impl ThreadPool {
         self.shared.unfinished.load(Ordering::SeqCst)
     }
 
-    /// Counts of calls and workers.
+    /// Counts of calls and workers, and what each worker has done.
     fn statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let shared = &self.shared;
-        let running = shared.slots().iter().filter(|slot| slot.is_busy()).count();
+        let slots = shared.slots();
+        let running = slots.iter().filter(|slot| slot.is_busy()).count();
+        let rows = PyList::empty(py);
+        for slot in &slots {
+            let row = PyDict::new(py);
+            row.set_item("ident", slot.identity())?;
+            row.set_item("finished", slot.finished())?;
+            row.set_item("busy_share", slot.busy_share())?;
+            rows.append(row)?;
+        }
         let found = PyDict::new(py);
         found.set_item("submitted", shared.queues.submitted())?;
         found.set_item("finished", shared.finished())?;
@@ -152,6 +161,7 @@ impl ThreadPool {
         found.set_item("running", running)?;
         found.set_item("workers", shared.workers.load(Ordering::SeqCst))?;
         found.set_item("abandoned", shared.abandoned.load(Ordering::SeqCst))?;
+        found.set_item("per_worker", rows)?;
         Ok(found)
     }
 

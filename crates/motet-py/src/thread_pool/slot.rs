@@ -52,6 +52,11 @@ pub struct Slot {
     taken: AtomicU64,
     woken: AtomicBool,
     finished: AtomicU64,
+    /// Since when the times count.
+    begun: Instant,
+    idle_nanos: AtomicU64,
+    /// When the wait began that is not over; 0: there is none.
+    idle_since: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -89,6 +94,9 @@ impl Slot {
             taken: AtomicU64::new(0),
             woken: AtomicBool::new(false),
             finished: AtomicU64::new(0),
+            begun: Instant::now(),
+            idle_nanos: AtomicU64::new(0),
+            idle_since: AtomicU64::new(0),
             state: Mutex::default(),
         }
     }
@@ -105,6 +113,20 @@ impl Slot {
         self.finished.load(Ordering::Relaxed)
     }
 
+    /// The part of its life that the worker has not waited for calls. Takes time only from who waits.
+    pub fn busy_share(&self) -> f64 {
+        let since = self.idle_since.load(Ordering::Relaxed);
+        let idle = self.idle_nanos.load(Ordering::Relaxed);
+        let now = self.now();
+        let current = if since == 0 { 0 } else { now.saturating_sub(since) };
+        1.0 - ((idle + current) as f64 / now as f64).min(1.0)
+    }
+
+    /// Nanoseconds of its life.
+    fn now(&self) -> u64 {
+        self.begun.elapsed().as_nanos().max(1) as u64
+    }
+
     /// The number of the call that its worker has taken, if there is one.
     pub fn call(&self) -> Option<u64> {
         Some(self.taken.load(Ordering::SeqCst)).filter(|&number| number != 0)
@@ -118,9 +140,13 @@ impl Slot {
 
     /// Without the interpreter: waits until somebody wakes this worker.
     pub fn wait(&self) {
+        let since = self.now();
+        self.idle_since.store(since, Ordering::Relaxed);
         while !self.woken.swap(false, Ordering::SeqCst) {
             std::thread::park();
         }
+        self.idle_since.store(0, Ordering::Relaxed);
+        self.idle_nanos.fetch_add(self.now() - since, Ordering::Relaxed);
     }
 
     pub fn wake(&self) {
