@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from motet import _motet
 
-from . import errors
+from . import errors, measuring
 from . import zygote as zygotes
 from .functions import FunctionTable
 from .output import Output
@@ -97,6 +97,7 @@ class ProcessWorkers:
         self._channel: socket.socket | None = None
         self._inherited: Descriptors | None = None
         self._outputs: dict[int, Output] = {}
+        self._record: Callable[[bytes], object] | None = None
 
     # ---- called by the executor, from any thread ----
 
@@ -106,8 +107,9 @@ class ProcessWorkers:
         arguments: tuple[Any, ...],
         keywords: dict[str, Any],
         call: Call | None,
+        record: Callable[[bytes], object] | None = None,
     ) -> CallFuture[Any]:
-        """Queue a call.
+        """Queue a call. With `record` it is measured: that is called with its `measuring.Costs`, dumped.
 
         Raises what keeps it from being sent: `NotShippable`, `ArgumentTooLarge`, `ArenaFull`.
         """
@@ -118,13 +120,18 @@ class ProcessWorkers:
         data = dump_call(arguments, keywords, outside.append) or None
         timeout = None if call is None else call.options.timeout
         pool = self.pool
+        function_number = entry.number
+        if record is not None:
+            function_number |= measuring.MARK
+            self._record = record
         try:
-            future: CallFuture[Any] = pool.submit(entry.number, data, outside or None, timeout, call)
+            future: CallFuture[Any] = pool.submit(function_number, data, outside or None, timeout, call)
         except KeyError:
-            pool.define(entry.number, entry.blob)
+            pool.define(function_number, entry.blob if record is None else measuring.measured(entry.blob))
             for number in self._functions.take_forgotten():
                 pool.forget(number)
-            future = pool.submit(entry.number, data, outside or None, timeout, call)
+                pool.forget(number | measuring.MARK)
+            future = pool.submit(function_number, data, outside or None, timeout, call)
         if len(self.workers) < self.settings.workers and pool.unfinished() > len(self.workers):
             try:
                 self._grow()
@@ -542,6 +549,11 @@ class ProcessWorkers:
         from .log_records import handle
 
         handle(data)
+
+    def measured(self, costs: bytes) -> None:
+        """A worker has measured a call."""
+        if self._record is not None:
+            self._record(costs)
 
     def initializer_failed(self, lane: int, data: bytes) -> None:
         """A worker could not begin."""
