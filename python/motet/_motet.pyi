@@ -47,6 +47,7 @@ __all__ = [
     "_reach_libssl",
     "_read_file",
     "_set_arena_limit",
+    "_wait_for_interpreter",
     "_write_file",
     "task_factory",
 ]

@@ -1,4 +1,4 @@
-"""The workers of an executor that chooses its place itself: processes, threads, or the loop for coroutine functions."""
+"""The workers of an executor that chooses itself: processes, threads, a loop for coroutine functions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class AutoWorkers:
     """
 
     def __init__(self, settings: Settings, tasks: int | None, reason: str | None) -> None:
-        """`tasks` is how many coroutines may run at once; `reason`, if there is one, is why it must be processes."""
+        """`tasks` is how many coroutines may run at once; `reason`, if any, is why it must be processes."""
         self.settings = settings
         self.processes: ProcessWorkers | None = None
         self.threads: ThreadWorkers | None = None
@@ -81,7 +81,9 @@ class AutoWorkers:
                 processes = self._begin_processes()
                 return self._trial.submit(processes, function, arguments, keywords, call)
             except NotShippable as error:
-                sentence = f"threads, because a call of {name_of(function)}() cannot be sent to a process: {error}"
+                problem = str(error).partition(". ")[0]
+                what = f"a call of {name_of(function)}() cannot be sent to a process"
+                sentence = f"threads, because {what}: {problem}"
                 verdict = self._trial.decide(Verdict("threads", sentence))
         return self._settle(verdict).submit(function, arguments, keywords, call)
 

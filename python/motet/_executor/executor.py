@@ -141,8 +141,8 @@ class Executor(concurrent.futures.Executor):
             )
             if on == "auto":
                 # In threads, these would have an effect on the program itself, or none.
-                given = {"initializer": initializer, "preload": modules, "mp_context": mp_context}
-                only_processes += [option for option, value in given.items() if value]
+                more = {"initializer": initializer, "preload": modules, "mp_context": mp_context}
+                only_processes += [option for option, value in more.items() if value]
                 reason = f"{_names(only_processes)} for them" if only_processes else None
                 self._workers = AutoWorkers(settings, max_workers, reason)
             else:

@@ -1,4 +1,4 @@
-"""The place of coroutine functions: an event loop in a thread of its own, with the interface of other workers."""
+"""The place of coroutine functions: an event loop in a thread, with the interface of other workers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def is_asynchronous(function: Any) -> bool:
 class _Call:
     """A call on its way."""
 
-    __slots__ = ("future", "is_running", "task", "what")
+    __slots__ = ("end", "future", "is_running", "task", "what")
 
     def __init__(self, future: CallFuture[Any], what: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         self.future = future
@@ -45,6 +45,7 @@ class _Call:
         # It may wait for others to end.
         self.task: asyncio.Task[Any] | None = None
         self.is_running = False
+        self.end: BaseException | None = None
 
 
 class LoopWorkers:
@@ -58,7 +59,7 @@ class LoopWorkers:
         self._thread: LoopThread | None = None
         self._calls: dict[int, _Call] = {}
         self._numbers = itertools.count(1)
-        self._submitted = 0
+        self._submitted = self._finished = 0
         self._closing = False
         # Signal handlers may cancel.
         self._idle = threading.Condition(threading.RLock())
@@ -117,12 +118,10 @@ class LoopWorkers:
         """Counts of calls: `submitted`, `finished`, `queued`, `running`."""
         with self._idle:
             running = sum(call.is_running for call in self._calls.values())
-            left = len(self._calls)
-            finished = self._submitted - left
             return {
                 "submitted": self._submitted,
-                "finished": finished,
-                "queued": left - running,
+                "finished": self._finished,
+                "queued": len(self._calls) - running,
                 "running": running,
             }
 
@@ -141,13 +140,18 @@ class LoopWorkers:
                     # Taken back just now.
                     return None
                 call.is_running = True
-            return await call.what()
+            try:
+                return await call.what()
+            except (SystemExit, KeyboardInterrupt) as error:
+                # From a task they would end the loop, and all calls with it.
+                call.end = error
 
     def _end(self, number: int, task: asyncio.Task[Any]) -> None:
         call = self._calls.get(number)
-        error = None if task.cancelled() else task.exception()
         # One that was taken back has been told of.
         if call is not None:
+            error = call.end or (None if task.cancelled() else task.exception())
+            self._finished += 1
             if task.cancelled():
                 call.future._end_cancelled()
             elif error is not None:

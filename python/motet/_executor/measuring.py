@@ -1,7 +1,7 @@
 """In a worker: what a call costs, told to the parent, which is to choose a place for calls like it.
 
-A call that runs alone in its worker shows what it would be to other threads: how long it waits, and how long it
-keeps the GIL from them. The latter is seen by a thread that wants the GIL now and then, and measures the wait.
+A call that runs alone in its worker shows what it would be to other threads: how long it waits, and how
+long it keeps the GIL from them. This is seen by a thread that wants the GIL now and then, and times the wait.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _costs = Struct("<5q")
 class Costs(NamedTuple):
     """Of one call, in nanoseconds.
 
-    `wall` is without the time in which it could have run but had no processor, `cpu` its thread's. A number of
-    `looks` at the GIL covered the time `watched`, for `held` of which another thread could not have had it.
+    `wall` is without the time in which it could have run but had no processor, `cpu` its thread's. A number
+    of `looks` at the GIL covered the time `watched`, for `held` of which no other thread could have had it.
     """
 
     wall: int
@@ -55,7 +55,7 @@ class Costs(NamedTuple):
 
 
 def measured(blob: bytes) -> bytes:
-    """The pickle of a function that measures calls of the pickled one."""
+    """The pickle of a function that measures calls of the pickled one, but for the first."""
     return dumps(_Blob(blob), 5)
 
 
@@ -72,7 +72,14 @@ def _load(blob: bytes) -> Callable[..., Any]:
 
     function = load_function(blob)
 
+    is_first = True
+
     def call(*arguments: Any, **keywords: Any) -> Any:
+        nonlocal is_first
+        if is_first:
+            # It may import much, and says little of those to come.
+            is_first = False
+            return function(*arguments, **keywords)
         return _measure(function, arguments, keywords)
 
     return call
@@ -102,7 +109,7 @@ def _tell(costs: Costs) -> None:
 
 
 def _delay() -> int:
-    """Nanoseconds that this thread has waited for a processor, which a busy machine makes it do; 0 if unknown."""
+    """Nanoseconds that this thread could have run, but others did on a busy machine; 0 if unknown."""
     try:
         with open("/proc/thread-self/schedstat", "rb", 0) as numbers:
             return int(numbers.read(100).split()[1])
@@ -111,7 +118,7 @@ def _delay() -> int:
 
 
 class _Watch:
-    """A thread that looks whether the GIL is held. Not one of `threading`'s, whose list the call may look at."""
+    """A thread that looks whether the GIL is held. Not of `threading`'s, whose list the call may look at."""
 
     def __init__(self) -> None:
         global _watching

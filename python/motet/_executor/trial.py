@@ -1,7 +1,7 @@
 """The first calls of an executor that is to choose a place: sent to worker processes and measured there.
 
-Processes suit any work. Threads cost less where they do not stand in each other's way: where calls mostly wait, or
-work without the GIL.
+Processes suit any work. Threads cost less where they do not stand in each other's way: where calls mostly
+wait, or work without the GIL.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # So many calls are enough, however short.
 CALLS = 8
-# So many are, if they took so many nanoseconds together. Not fewer: a worker's first call may have to import much.
+# Fewer are if they took so many nanoseconds together, but one or two calls may be odd.
 FEWEST = 3
 ENOUGH = 50_000_000
 # Looks at the GIL with which to say for how long it was held; with fewer, calls are taken to hold it whenever
@@ -68,16 +68,16 @@ class Trial:
         arguments: tuple[Any, ...],
         keywords: dict[str, Any],
         call: Call | None,
-        name: str | None = None,
     ) -> CallFuture[Any]:
-        """Queue a call; it is measured if it is one of the first. `name` is what to call the function.
+        """Queue a call; it is measured if it is one of the first.
 
         Raises what `ProcessWorkers.submit` does.
         """
         with self._lock:
             wanted = self.verdict is None and self._flying < self.missing
-            self._flying += wanted
-            self._names.add(name or name_of(function))
+            if wanted:
+                self._flying += 1
+                self._names.add(name_of(function))
         if not wanted:
             return workers.submit(function, arguments, keywords, call)
         try:
@@ -85,7 +85,8 @@ class Trial:
         except BaseException:
             self._landed(None)
             raise
-        # What it has cost was told before. One that was cancelled, or lost its worker, has told nothing.
+        # What it has cost was told before. Nothing was by one that was cancelled or lost its worker, nor by a
+        # worker's first one.
         future.add_done_callback(self._landed)
         return future
 
@@ -119,11 +120,8 @@ def judge(costs: list[Costs], workers: int, names: list[str]) -> Verdict:
         held = sum(cost.held for cost in costs) / max(1, sum(cost.watched for cost in costs))
     of = f" of {names[0]}()" if len(names) == 1 else ""
     mean = _duration(wall / len(costs) / 1e9)
-    story = f"{len(costs)} calls{of} took {mean} each, were on the processor for {on_processor:.0%} of it and "
-    if seen:
-        story += f"held the GIL for {held:.0%}"
-    else:
-        story += "were too short to see how long they held the GIL"
+    story = f"{len(costs)} calls{of} took {mean} each, were on the processor for {on_processor:.0%} of it "
+    story += f"and held the GIL for {held:.0%}" if seen else "and were too short to see how long with the GIL"
     place: Literal["processes", "threads"] = "processes"
     if held <= min(ONE, ALL / workers):
         place = "threads"
