@@ -310,7 +310,7 @@ def test_without_a_gil_threads_are_chosen_at_once(monkeypatch: pytest.MonkeyPatc
         # As if an extension module that wants the GIL had been imported.
         monkeypatch.setattr(auto_workers, "has_gil", lambda: True)
         assert executor.submit(where).result(LIMIT)[0] != os.getpid()
-        assert "until 7 more calls are measured" in executor.decision
+        assert "until 8 more calls are measured" in executor.decision
 
 
 # ---- coroutine functions ----

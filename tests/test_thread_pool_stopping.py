@@ -170,6 +170,20 @@ def test_a_running_call_can_be_killed() -> None:
     release.set()
 
 
+def test_a_closed_pool_is_over_when_its_last_thread_is_abandoned(run_program: RunProgram) -> None:
+    program = """
+        import motet, time
+        executor = motet.Executor("threads", 1)
+        future = executor.submit(time.sleep, 600)
+        while not future.running():
+            time.sleep(0.001)
+        executor.shutdown(kill=True)
+        print(future.cancelled())
+    """
+    done = run_program(program)
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
 def test_an_abandoned_thread_does_not_keep_the_program(run_program: RunProgram) -> None:
     program = """
         import threading

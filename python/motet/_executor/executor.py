@@ -41,14 +41,16 @@ class Executor(concurrent.futures.Executor):
     """Runs calls on worker processes or threads; a true `concurrent.futures.Executor`. Thread-safe.
 
     Args:
-        on: Where calls run: "processes", "threads", "interpreters", or "auto", which decides for you
-            (`decision` says how and why).
+        on: Where calls run: "processes", "threads", "interpreters", or "auto", which begins on processes and
+            measures the first calls: if they mostly wait, or work without the GIL, later ones run on threads.
+            Without a GIL it is threads at once, with an option of processes it is these. Coroutine functions
+            run on an event loop (`decision` says what was chosen, and why).
         max_workers: How many workers at most; they are started as calls need them. None: as many as
             processors that this process may use, by its affinity and its control group.
         initializer: Called with `initargs` in each worker before its first call. If it raises, the pool is
             broken: all calls raise `InitializerFailed`.
         preload: Names of modules that workers want. They are imported once, in the process that workers
-            are forked from, so that no worker spends time on them.
+            are forked from, so that no worker spends time on them; for threads, here.
         timeout: Seconds that an attempt may take from its beginning; then it is stopped, and its worker
             killed if it does not stop within a second. The call raises `CallTimeout`.
         retries: How often a call is tried again that raised an `Exception`, took too long, or lost its
@@ -63,6 +65,9 @@ class Executor(concurrent.futures.Executor):
             of the processors. 0: as many as they like.
         thread_name_prefix: What workers are called.
         mp_context: Accepted and ignored: workers are always forked from a fresh process with one thread.
+
+    Raises:
+        TypeError, ValueError: an argument is not right, or is not for threads.
 
     Functions travel by value where workers could not import them: lambdas, closures and what `__main__` or
     a notebook defines work, without `if __name__ == "__main__"`. Large buffers, such as NumPy's, go through
