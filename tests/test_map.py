@@ -39,11 +39,11 @@ class Counting:
 
 
 def test_results_come_in_order() -> None:
-    assert list(motet.map(square, range(50_000), workers=2)) == [n * n for n in range(50_000)]
+    assert list(motet.map(square, range(50_000), workers=2, on="processes")) == [n * n for n in range(50_000)]
 
 
 def test_results_as_they_come_are_all_there() -> None:
-    found = list(motet.map(square, range(50_000), workers=2, ordered=False))
+    found = list(motet.map(square, range(50_000), workers=2, ordered=False, on="processes"))
     assert sorted(found) == [n * n for n in range(50_000)]
 
 
@@ -56,7 +56,7 @@ def test_results_as_they_come_do_not_wait_for_a_slow_one(tmp_path: Path) -> None
             gate.read_text()
         return number
 
-    results = motet.map(wait_if_first, range(20), workers=2, ordered=False, chunk=1)
+    results = motet.map(wait_if_first, range(20), workers=2, ordered=False, chunk=1, on="processes")
     others = [next(results) for _ in range(19)]
     gate.write_text("go")
     assert sorted(others) == list(range(1, 20))
@@ -65,22 +65,30 @@ def test_results_as_they_come_do_not_wait_for_a_slow_one(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("chunk", [None, 1, 7])
 def test_nothing_in_nothing_out(chunk: int | None) -> None:
-    assert list(motet.map(square, [], chunk=chunk)) == []
+    assert list(motet.map(square, [], chunk=chunk, on="processes")) == []
 
 
 def test_several_iterables_end_with_the_shortest() -> None:
-    assert list(motet.map(pow, [2, 3, 4], iter([5, 6]), workers=1)) == [32, 729]
-    assert list(motet.map(max, [1, 5], [2, 4], [3, 3], chunk=2, workers=1)) == [3, 5]
+    assert list(motet.map(pow, [2, 3, 4], iter([5, 6]), workers=1, on="processes")) == [32, 729]
+    assert list(motet.map(max, [1, 5], [2, 4], [3, 3], chunk=2, workers=1, on="processes")) == [3, 5]
 
 
 def test_functions_that_workers_cannot_import() -> None:
     factor = 3
-    assert list(motet.map(lambda number: factor * number, range(5), workers=1)) == [0, 3, 6, 9, 12]
+    assert list(motet.map(lambda number: factor * number, range(5), workers=1, on="processes")) == [
+        0,
+        3,
+        6,
+        9,
+        12,
+    ]
 
 
 def test_a_large_function_goes_to_the_workers_once() -> None:
     table = bytes(range(256)) * 40_000
-    assert list(motet.map(lambda place: table[place], range(1000), workers=2)) == list(table[:1000])
+    assert list(motet.map(lambda place: table[place], range(1000), workers=2, on="processes")) == list(
+        table[:1000]
+    )
 
 
 def test_a_method_of_an_object_as_it_was_when_the_mapping_began() -> None:
@@ -91,7 +99,7 @@ def test_a_method_of_an_object_as_it_was_when_the_mapping_began() -> None:
             return number + self.by
 
     shift = Shift()
-    results = motet.map(shift.shift, range(1000), workers=1)
+    results = motet.map(shift.shift, range(1000), workers=1, on="processes")
     assert next(results) == 1
     shift.by = 2
     assert list(results) == list(range(2, 1001))
@@ -102,7 +110,7 @@ def test_a_method_of_an_object_as_it_was_when_the_mapping_began() -> None:
 
 def test_nothing_is_taken_before_a_result_is_asked_for() -> None:
     numbers = Counting(10)
-    results = motet.map(square, numbers)
+    results = motet.map(square, numbers, on="processes")
     assert numbers.taken == 0
     results.close()
     assert numbers.taken == 0
@@ -110,7 +118,7 @@ def test_nothing_is_taken_before_a_result_is_asked_for() -> None:
 
 def test_no_more_is_taken_than_the_buffer_holds() -> None:
     numbers = Counting(10**9)
-    results = motet.map(square, numbers, workers=2, buffer=30)
+    results = motet.map(square, numbers, workers=2, buffer=30, on="processes")
     for done in range(1, 500):
         next(results)
         # What is being delivered has left the buffer, a chunk at a time.
@@ -120,7 +128,7 @@ def test_no_more_is_taken_than_the_buffer_holds() -> None:
 
 def test_without_a_buffer_no_more_is_taken_than_some_chunks() -> None:
     numbers = Counting(10**9)
-    results = motet.map(square, numbers, workers=2, chunk=5)
+    results = motet.map(square, numbers, workers=2, chunk=5, on="processes")
     for done in range(1, 500):
         next(results)
         assert numbers.taken <= done + 5 * (4 * 2 + 1)
@@ -131,7 +139,7 @@ def test_many_items_take_no_more_memory_than_few(run_program: RunProgram) -> Non
     program = """
         import resource, sys, motet
         def grown(count):
-            for _ in motet.map(len, (b"%0500d" % n for n in range(count)), workers=2):
+            for _ in motet.map(len, (b"%0500d" % n for n in range(count)), workers=2, on="processes"):
                 pass
             return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         grown(100_000)
@@ -149,7 +157,7 @@ def test_many_items_take_no_more_memory_than_few(run_program: RunProgram) -> Non
 
 def test_an_iterator_that_is_dropped_takes_no_more() -> None:
     numbers = Counting(10**9)
-    results = motet.map(square, numbers, workers=2)
+    results = motet.map(square, numbers, workers=2, on="processes")
     next(results)
     taken, watched = numbers.taken, weakref.ref(numbers)
     del results, numbers
@@ -165,30 +173,32 @@ def test_closing_stops_the_calls_that_run(tmp_path: Path) -> None:
             threading.Event().wait()
         return number
 
-    results = motet.map(wait_for_ever, range(100), workers=2, chunk=1)
+    results = motet.map(wait_for_ever, range(100), workers=2, chunk=1, on="processes")
     next(results)
     while not list(tmp_path.iterdir()):
         pass
     results.close()
     assert list(results) == []
     # The next mapping has workers of its own, or those that were freed.
-    assert list(motet.map(square, range(5), workers=2)) == [0, 1, 4, 9, 16]
+    assert list(motet.map(square, range(5), workers=2, on="processes")) == [0, 1, 4, 9, 16]
 
 
 def test_workers_are_used_again_in_the_same_surroundings_only(monkeypatch: pytest.MonkeyPatch) -> None:
     def who(_: int) -> int:
         return os.getpid()
 
-    first = set(motet.map(who, range(1), workers=1))
-    assert set(motet.map(who, range(1), workers=1)) == first
+    first = set(motet.map(who, range(1), workers=1, on="processes"))
+    assert set(motet.map(who, range(1), workers=1, on="processes")) == first
     monkeypatch.setenv("MOTET_TEST_OF_MAP", "there")
-    assert set(motet.map(who, range(1), workers=1)) != first
-    assert list(motet.map(os.getenv, ["MOTET_TEST_OF_MAP"], workers=1)) == ["there"]
+    assert set(motet.map(who, range(1), workers=1, on="processes")) != first
+    assert list(motet.map(os.getenv, ["MOTET_TEST_OF_MAP"], workers=1, on="processes")) == ["there"]
 
 
 def test_mappings_within_each_other() -> None:
     pairs = zip(
-        motet.map(square, range(500), workers=1), motet.map(square, range(500), workers=1), strict=True
+        motet.map(square, range(500), workers=1, on="processes"),
+        motet.map(square, range(500), workers=1, on="processes"),
+        strict=True,
     )
     assert all(one == other for one, other in pairs)
 
@@ -198,7 +208,14 @@ def test_an_initializer_runs_in_the_workers() -> None:
         os.environ["MOTET_TEST_OF_MAP"] = word
 
     found = list(
-        motet.map(os.getenv, ["MOTET_TEST_OF_MAP"] * 10, workers=2, initializer=prepare, initargs=("ready",))
+        motet.map(
+            os.getenv,
+            ["MOTET_TEST_OF_MAP"] * 10,
+            workers=2,
+            initializer=prepare,
+            initargs=("ready",),
+            on="processes",
+        )
     )
     assert found == ["ready"] * 10
 
@@ -206,7 +223,7 @@ def test_an_initializer_runs_in_the_workers() -> None:
         raise LookupError("on purpose")
 
     with pytest.raises(BrokenExecutor, match="initializer"):
-        list(motet.map(square, range(10), workers=2, initializer=fail, on_error="skip"))
+        list(motet.map(square, range(10), workers=2, initializer=fail, on_error="skip", on="processes"))
 
 
 def test_the_interpreter_exits_with_iterators_left(run_program: RunProgram) -> None:
@@ -217,7 +234,7 @@ def test_the_interpreter_exits_with_iterators_left(run_program: RunProgram) -> N
         async def same(number):
             return number
 
-        left = motet.map(abs, itertools.count(), workers=2)
+        left = motet.map(abs, itertools.count(), workers=2, on="processes")
         other = motet.map(same, itertools.count())
         print(next(left), next(other))
         """
@@ -233,7 +250,7 @@ def test_ctrl_c_ends_a_mapping_with_its_calls() -> None:
             if number:
                 time.sleep(600)
 
-        for _ in motet.map(wait, range(4), workers=2):
+        for _ in motet.map(wait, range(4), workers=2, on="processes"):
             print("ready", flush=True)
     """
     command = [sys.executable, "-c", textwrap.dedent(program)]

@@ -29,7 +29,7 @@ def refuse_17(number: int) -> int:
 
 
 def test_an_exception_is_raised_in_its_place_and_says_whose_it_is() -> None:
-    results = motet.map(refuse_17, range(1000), workers=2)
+    results = motet.map(refuse_17, range(1000), workers=2, on="processes")
     assert [next(results) for _ in range(17)] == list(range(17))
     with pytest.raises(LookupError, match="on purpose") as raised:
         next(results)
@@ -38,7 +38,7 @@ def test_an_exception_is_raised_in_its_place_and_says_whose_it_is() -> None:
 
 def test_the_item_is_told_in_few_words() -> None:
     with pytest.raises(ValueError, match="invalid literal") as raised:
-        list(motet.map(int, ["x" * 1000], [10], workers=1))
+        list(motet.map(int, ["x" * 1000], [10], workers=1, on="processes"))
     (note,) = raised.value.__notes__
     assert note.startswith("motet.map: item 0 (arguments 'xxx")
     assert note.endswith("', 10)")
@@ -49,7 +49,9 @@ def test_the_item_is_told_in_few_words() -> None:
 @pytest.mark.parametrize("ordered", [True, False])
 def test_exceptions_as_results_and_left_out(chunk: int | None, ordered: bool) -> None:
     found: list[Any] = list(
-        motet.map(refuse_17, range(50), workers=2, chunk=chunk, ordered=ordered, on_error="return")
+        motet.map(
+            refuse_17, range(50), workers=2, chunk=chunk, ordered=ordered, on_error="return", on="processes"
+        )
     )
     (error,) = (result for result in found if isinstance(result, LookupError))
     assert error.__notes__ == ["motet.map: item 17 (argument 17)"]
@@ -57,7 +59,9 @@ def test_exceptions_as_results_and_left_out(chunk: int | None, ordered: bool) ->
         assert found.index(error) == 17
     others = [n for n in range(50) if n != 17]
     assert sorted(result for result in found if result is not error) == others
-    skipped = motet.map(refuse_17, range(50), workers=2, chunk=chunk, ordered=ordered, on_error="skip")
+    skipped = motet.map(
+        refuse_17, range(50), workers=2, chunk=chunk, ordered=ordered, on_error="skip", on="processes"
+    )
     assert sorted(skipped) == others
 
 
@@ -67,7 +71,7 @@ def test_a_function_that_raises_stop_iteration_ends_nothing_silently() -> None:
             raise StopIteration
         return number
 
-    found = list(motet.map(stop, range(6), workers=1, chunk=6, on_error="return"))
+    found = list(motet.map(stop, range(6), workers=1, chunk=6, on_error="return", on="processes"))
     assert [type(result) for result in found] == [int, int, int, RuntimeError, int, int]
 
 
@@ -76,7 +80,7 @@ def test_what_is_no_exception_is_always_raised() -> None:
         raise SystemExit(number)
 
     with pytest.raises(SystemExit):
-        list(motet.map(leave, range(6), workers=1, on_error="skip"))
+        list(motet.map(leave, range(6), workers=1, on_error="skip", on="processes"))
 
 
 def test_an_exception_of_the_iterable_is_its_own() -> None:
@@ -84,7 +88,7 @@ def test_an_exception_of_the_iterable_is_its_own() -> None:
         yield from range(10)
         raise LookupError("the iterable's own")
 
-    results = motet.map(square, numbers(), workers=2, on_error="skip")
+    results = motet.map(square, numbers(), workers=2, on_error="skip", on="processes")
     assert [next(results) for _ in range(10)] == [n * n for n in range(10)]
     with pytest.raises(LookupError, match="own") as raised:
         next(results)
@@ -97,13 +101,18 @@ def test_arguments_and_results_that_cannot_travel_cost_their_item_alone(chunk: i
         return threading.Lock() if number == 3 else number
 
     items = [1, threading.Lock(), 2, 3, 4, 5]
-    found = list(motet.map(lock_for_3, items, workers=1, chunk=chunk, on_error="return"))
+    found = list(motet.map(lock_for_3, items, workers=1, chunk=chunk, on_error="return", on="processes"))
     assert found[::2] == [1, 2, 4]
     assert isinstance(found[1], motet.NotShippable)
     assert isinstance(found[3], motet.NotShippable)
     assert found[5] == 5
-    assert list(motet.map(lock_for_3, items, workers=1, chunk=chunk, on_error="skip")) == [1, 2, 4, 5]
-    results = motet.map(lock_for_3, items[2:], workers=1, chunk=chunk)
+    assert list(motet.map(lock_for_3, items, workers=1, chunk=chunk, on_error="skip", on="processes")) == [
+        1,
+        2,
+        4,
+        5,
+    ]
+    results = motet.map(lock_for_3, items[2:], workers=1, chunk=chunk, on="processes")
     assert next(results) == 2
     with pytest.raises(motet.NotShippable, match="result"):
         next(results)
@@ -112,7 +121,7 @@ def test_arguments_and_results_that_cannot_travel_cost_their_item_alone(chunk: i
 def test_a_function_that_cannot_travel() -> None:
     lock = threading.Lock()
     with pytest.raises(motet.NotShippable, match="lock"):
-        next(motet.map(lambda number: lock, [1], workers=1))
+        next(motet.map(lambda number: lock, [1], workers=1, on="processes"))
 
 
 def test_a_worker_that_dies_costs_its_chunk() -> None:
@@ -121,11 +130,13 @@ def test_a_worker_that_dies_costs_its_chunk() -> None:
             os._exit(1)
         return number
 
-    found: list[Any] = list(motet.map(die_at_3, range(6), workers=2, chunk=2, on_error="return"))
+    found: list[Any] = list(
+        motet.map(die_at_3, range(6), workers=2, chunk=2, on_error="return", on="processes")
+    )
     assert found[:2] + found[4:] == [0, 1, 4, 5]
     assert [type(result) for result in found[2:4]] == [motet.WorkerDied] * 2
     with pytest.raises(motet.WorkerDied, match="die_at_3") as raised:
-        list(motet.map(die_at_3, range(6), workers=2, chunk=6))
+        list(motet.map(die_at_3, range(6), workers=2, chunk=6, on="processes"))
     assert raised.value.__notes__ == ["motet.map: one of the items 0 to 5"]
 
 
@@ -143,15 +154,24 @@ def test_failed_calls_are_tried_again(tmp_path: Path, timeout: float | None) -> 
             raise LookupError(f"attempt {attempt}")
         return number
 
-    assert list(motet.map(fail_twice, range(5), workers=2, retries=2, timeout=timeout)) == list(range(5))
+    assert list(
+        motet.map(fail_twice, range(5), workers=2, retries=2, timeout=timeout, on="processes")
+    ) == list(range(5))
     with pytest.raises(LookupError, match="attempt 2"):
-        list(motet.map(fail_twice, [7], workers=2, retries=1, timeout=timeout))
+        list(motet.map(fail_twice, [7], workers=2, retries=1, timeout=timeout, on="processes"))
 
 
 def test_a_call_that_takes_too_long_is_stopped_alone() -> None:
     event = "__import__('time').sleep(%d)"
     found = list(
-        motet.map(eval, [event % 0, event % 600, event % 0], workers=2, timeout=0.5, on_error="return")
+        motet.map(
+            eval,
+            [event % 0, event % 600, event % 0],
+            workers=2,
+            timeout=0.5,
+            on_error="return",
+            on="processes",
+        )
     )
     assert isinstance(found[1], motet.CallTimeout)
     assert found[::2] == [None, None]
@@ -197,12 +217,12 @@ def test_asynchronous_iterables_are_for_amap() -> None:
         yield 1
 
     with pytest.raises(TypeError, match=r"use motet\.amap"):
-        motet.map(square, numbers())
+        motet.map(square, numbers(), on="processes")
 
 
 def test_not_on_the_thread_of_a_loop() -> None:
     async def main() -> None:
         with pytest.raises(RuntimeError, match=r"motet\.amap"):
-            motet.map(square, [1])
+            motet.map(square, [1], on="processes")
 
     asyncio.run(main())

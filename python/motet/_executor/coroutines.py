@@ -1,4 +1,4 @@
-"""Workers of mappings whose function is asynchronous: tasks of an event loop."""
+"""What calls of asynchronous functions run on: tasks of an event loop."""
 
 from __future__ import annotations
 
@@ -18,12 +18,18 @@ class Caller:
     """Awaits a function's calls, so many at once. `timeout` in seconds for each attempt."""
 
     def __init__(
-        self, function: Callable[..., Awaitable[Any]], limit: int, timeout: float | None, retries: int
+        self,
+        function: Callable[..., Awaitable[Any]],
+        limit: int,
+        timeout: float | None,
+        retries: int,
+        name: str | None = None,
     ) -> None:
         self._function = function
         self._room = asyncio.Semaphore(limit)
         self._timeout = timeout
         self._retries = retries
+        self._name = name or name_of(function)
 
     async def call(self, arguments: tuple[Any, ...]) -> Any:
         """The function's result, at the last attempt."""
@@ -42,42 +48,33 @@ class Caller:
         except TimeoutError as error:
             if not limit.expired():
                 raise
-            problem = f"{name_of(self._function)} ran longer than {self._timeout:g} seconds and was stopped"
+            problem = f"{self._name} ran longer than {self._timeout:g} seconds and was stopped"
             raise CallTimeout(problem) from error
 
 
 class LoopThread:
-    """An event loop of its own in a thread of its own, for mappings in plain code."""
+    """An event loop of its own in a thread of its own. `prepare` is called there before all else."""
 
-    def __init__(
-        self,
-        function: Callable[..., Awaitable[Any]],
-        limit: int,
-        timeout: float | None,
-        retries: int,
-        prepare: Callable[[], object] | None,
-    ) -> None:
-        self._caller = Caller(function, limit, timeout, retries)
+    def __init__(self, name: str, prepare: Callable[[], object] | None = None) -> None:
         self._prepare = prepare
         self._begun: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
         self._end: asyncio.Event | None = None
-        self._thread = threading.Thread(target=self._run, name="motet.map", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
-        self._loop = self._begun.result()
+        self.loop = self._begun.result()
         _open.add(self)
 
-    def submit(self, arguments: tuple[Any, ...]) -> concurrent.futures.Future[Any]:
-        """Call the function on the loop."""
-        return asyncio.run_coroutine_threadsafe(self._caller.call(arguments), self._loop)
+    def is_current(self) -> bool:
+        """Whether this is that thread."""
+        return self._thread is threading.current_thread()
 
     def close(self) -> None:
         """Cancel what runs, and wait until it has ended."""
-        if self not in _open:
-            return
-        _open.discard(self)
-        assert self._end is not None
-        self._loop.call_soon_threadsafe(self._end.set)
-        if self._thread is not threading.current_thread():
+        if self in _open:
+            _open.discard(self)
+            assert self._end is not None
+            self.loop.call_soon_threadsafe(self._end.set)
+        if not self.is_current():
             self._thread.join()
 
     def _run(self) -> None:

@@ -10,27 +10,20 @@ from reprlib import Repr
 from typing import TYPE_CHECKING, Any
 
 from . import errors, progress
-from .chunk_sizes import PATIENCE, TARGET, ChunkSizer, FixedSize
-from .chunks import Task, carrying, dump_function, run_chunk, run_shipped
-from .culprits import name_of
-from .executor import Executor
+from .auto_workers import has_gil
+from .chunk_sizes import ChunkSizer, FixedSize
 from .flight import Chunk, Flight
-from .pools import Loan, borrow, give_back
-from .processes import ProcessWorkers
-from .shipping import dump_call
+from .trial import Trial
+from .workplaces import REFUSALS, Workplace
 
 if TYPE_CHECKING:
+    from .executor import _Place
     from .mapping import Plan
 
 # Chunks that each worker may have: one that it runs, others that wait for it or for their consumer.
 CHUNKS_AHEAD = 4
 # Items for each call of an asynchronous function, so that a slow one does not stop the others at once.
 ITEMS_AHEAD = 2
-# A function of more bytes goes to each worker once, a smaller one with each chunk, which costs less.
-SMALL = 2048
-
-# What says that one item cannot be sent; others can.
-REFUSALS = (errors.NotShippable, errors.ArgumentTooLarge, errors.ArenaFull)
 
 
 class Source:
@@ -139,72 +132,53 @@ class Course:
 
 
 class ExecutorWorkers:
-    """A mapping's executor."""
+    """A mapping's workers. With "auto" the first chunks are measured, and later ones may go to threads."""
 
     def __init__(self, plan: Plan) -> None:
         self.alone = plan.timeout is not None
-        several = len(plan.iterables) > 1
-        self._several = several
-        self._task = Task(
-            several, plan.on_error, plan.retries, PATIENCE * TARGET if plan.chunk is None else 0.0
-        )
-        self._loan: Loan | None = None
-        if plan.initializer is None:
-            self._loan = borrow(plan.on, plan.workers)
-            executor = self._loan.executor
-        else:
-            executor = Executor(plan.on, plan.workers, initializer=plan.initializer, initargs=plan.initargs)
-        self._executor = executor
-        self._runner: Callable[..., Any] = run_chunk
-        self._function: Any = plan.function
-        if not self.alone and _ships(executor):
-            try:
-                data = dump_function(plan.function)
-            except BaseException:
-                self.close(True)
-                raise
-            if len(data) <= SMALL:
-                self._runner, self._function = run_shipped, data
+        self._plan = plan
+        self._trial: Trial | None = None
+        self._places: list[Workplace] = []
+        on = plan.on
+        if on == "auto":
+            if plan.initializer is None and not has_gil():
+                on = "threads"
             else:
-                self._runner, self._function = carrying(data), None
-        self._name = name_of(plan.function)
-        name = None if self.alone else self._name
-        self._submit = executor.options(timeout=plan.timeout, retries=plan.retries, name=name).submit
+                on = "processes"
+                self._trial = None if plan.initializer is not None else Trial(plan.workers)
+        try:
+            self._place = self._move(on)
+        except errors.NotShippable:
+            if self._trial is None:
+                raise
+            self._place = self._move("threads")
 
     def send(self, items: list[Any]) -> Any:
-        """Have a worker call the function with the items."""
-        if self.alone:
-            item = items[0]
-            future = self._submit(self._function, *(item if self._several else (item,)))
-        elif self._function is None:
-            future = self._submit(self._runner, items, self._task)
-        else:
-            future = self._submit(self._runner, self._function, items, self._task)
-        if future.done():
-            self._raise_refusal(future, items)
-        return future
+        """Have a worker call the function with the items. Raises one of `REFUSALS` if they cannot be sent."""
+        trial = self._trial
+        if trial is None:
+            return self._place.send(items)
+        if trial.verdict is None:
+            try:
+                return self._place.send(items, trial)
+            except errors.NotShippable:
+                self._place = self._move("threads")
+        elif trial.verdict.place == "threads":
+            self._place = self._move("threads")
+        self._trial = None
+        return self._place.send(items)
 
-    def _raise_refusal(self, future: Any, items: list[Any]) -> None:
-        """Raise why the items could not be sent. What a worker says has its traceback for a cause."""
-        error = None if future.cancelled() else future.exception()
-        if not isinstance(error, REFUSALS) or isinstance(error.__cause__, errors.RemoteTraceback):
-            return
-        if len(items) == 1 and not self.alone:
-            # Named as the user's function has it.
-            dump_call(items[0] if self._several else (items[0],), {}, None, self._name)
-        raise error
+    def _move(self, on: _Place) -> Workplace:
+        place = Workplace(self._plan, on)
+        self._places.append(place)
+        if on == "threads":
+            self._trial = None
+        return place
 
     def close(self, clean: bool) -> None:
         """No more will be sent. `clean`: nothing is in flight."""
-        if self._loan is not None and clean:
-            give_back(self._loan)
-        else:
-            self._executor.shutdown(wait=False, cancel_futures=not clean)
-
-
-def _ships(executor: Executor) -> bool:
-    """Whether functions travel to its workers."""
-    return isinstance(executor._workers, ProcessWorkers)
+        for place in self._places:
+            place.close(clean)
 
 
 def _cancel(future: Any) -> None:

@@ -18,6 +18,8 @@ from .worker_process import Stopping, Worker
 from .zygote_messages import Ended
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from motet import _motet
 
     from .calls import Call
@@ -39,6 +41,8 @@ class MortalCrew(StoppableCrew):
         # By the place of the worker that had to be replaced.
         self.restarts: Counter[int] = Counter()
         self._stillborn = 0
+        # Who wants to know what calls cost.
+        self._record: Callable[[bytes], object] | None = None
 
     def _bury_orphans(self) -> None:
         orphans = [worker for worker in list(self.workers.values()) if worker.orphan_of]
@@ -129,6 +133,11 @@ class MortalCrew(StoppableCrew):
         from .log_records import handle
 
         handle(data)
+
+    def measured(self, costs: bytes) -> None:
+        """A worker has measured a call."""
+        if self._record is not None:
+            self._record(costs)
 
     def initializer_failed(self, lane: int, data: bytes) -> None:
         """A worker could not begin."""

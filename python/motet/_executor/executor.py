@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
+import importlib
 import os
 import pickle
 import sys
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 from motet import _motet
 
 from . import errors, machine, processes, starting
+from .auto_workers import AutoWorkers
 from .calls import Call, Options
 from .futures import CallFuture
 from .processes import ProcessWorkers, Settings
@@ -38,14 +41,16 @@ class Executor(concurrent.futures.Executor):
     """Runs calls on worker processes or threads; a true `concurrent.futures.Executor`. Thread-safe.
 
     Args:
-        on: Where calls run: "processes", "threads", "interpreters", or "auto", which decides for you
-            (`decision` says how and why).
+        on: Where calls run: "processes", "threads", "interpreters", or "auto", which begins on processes and
+            measures the first calls: if they mostly wait, or work without the GIL, later ones run on threads.
+            Without a GIL it is threads at once, with an option of processes it is these. Coroutine functions
+            run on an event loop (`decision` says what was chosen, and why).
         max_workers: How many workers at most; they are started as calls need them. None: as many as
             processors that this process may use, by its affinity and its control group.
         initializer: Called with `initargs` in each worker before its first call. If it raises, the pool is
             broken: all calls raise `InitializerFailed`.
         preload: Names of modules that workers want. They are imported once, in the process that workers
-            are forked from, so that no worker spends time on them.
+            are forked from, so that no worker spends time on them; for threads, here.
         timeout: Seconds that an attempt may take from its beginning; then it is stopped, and its worker
             killed if it does not stop within a second. The call raises `CallTimeout`.
         retries: How often a call is tried again that raised an `Exception`, took too long, or lost its
@@ -60,6 +65,9 @@ class Executor(concurrent.futures.Executor):
             of the processors. 0: as many as they like.
         thread_name_prefix: What workers are called.
         mp_context: Accepted and ignored: workers are always forked from a fresh process with one thread.
+
+    Raises:
+        TypeError, ValueError: an argument is not right, or is not for threads.
 
     Functions travel by value where workers could not import them: lambdas, closures and what `__main__` or
     a notebook defines work, without `if __name__ == "__main__"`. Large buffers, such as NumPy's, go through
@@ -97,32 +105,53 @@ class Executor(concurrent.futures.Executor):
         self._process = os.getpid()
         if on == "interpreters":
             raise NotImplementedError("on='interpreters' is not there yet; use 'processes' or 'threads'")
-        place, self._decision = _decide(on)
+        self._decision = f"{on}, because the executor was made so"
         name = thread_name_prefix or "motet"
         limit = _checked_count("memory_limit", memory_limit)
         calls = _checked_count("max_tasks_per_child", max_tasks_per_child)
+        given = {
+            "memory_limit": limit is not None,
+            "max_tasks_per_child": calls is not None,
+            "strict": strict,
+            "tag_output": tag_output,
+            "threads_per_worker": threads_per_worker is not None,
+        }
+        only_processes = [option for option, is_given in given.items() if is_given]
+        modules = tuple(preload)
         begun, self._inherited = None, None
-        self._workers: ProcessWorkers | ThreadWorkers
-        if place == "threads":
-            if limit or calls or strict:
-                raise ValueError("memory_limit, max_tasks_per_child and strict are for on='processes'")
+        self._workers: ProcessWorkers | ThreadWorkers | AutoWorkers
+        if on == "threads":
+            if only_processes:
+                raise ValueError(
+                    f"{_names(only_processes)} for on='processes', not for threads, which share this process"
+                )
+            for module in modules:
+                # One that cannot be imported is told of by the first call that wants it, as in processes.
+                with contextlib.suppress(Exception):
+                    importlib.import_module(module)
             self._workers = ThreadWorkers(count, ThreadSetup(initializer, initargs), name)
         else:
             if initializer is not None:
                 begun, self._inherited = starting.dump(initializer, initargs)
-            self._workers = ProcessWorkers(
-                Settings(
-                    count,
-                    _setup(begun, count, threads_per_worker),
-                    tuple(preload),
-                    name,
-                    strict,
-                    limit,
-                    calls,
-                    tag_output,
-                    None if self._inherited is None else weakref.ref(self._inherited),
-                )
+            settings = Settings(
+                count,
+                _setup(begun, count, threads_per_worker),
+                modules,
+                name,
+                strict,
+                limit,
+                calls,
+                tag_output,
+                None if self._inherited is None else weakref.ref(self._inherited),
             )
+            if on == "auto":
+                # In threads, these would have an effect on the program itself, or none.
+                more = {"initializer": initializer, "preload": modules, "mp_context": mp_context}
+                only_processes += [option for option, value in more.items() if value]
+                reason = f"{_names(only_processes)} for them" if only_processes else None
+                self._workers = AutoWorkers(settings, max_workers, reason)
+            else:
+                self._workers = ProcessWorkers(settings)
         self._finalizer = weakref.finalize(self, self._workers.close)
         self._finalizer.atexit = False
         _open.add(self)
@@ -170,7 +199,12 @@ class Executor(concurrent.futures.Executor):
         return WithOptions(self, Options(timeout, retries, name).checked())
 
     def _submit(
-        self, options: Options, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        options: Options,
+        fn: Callable[..., T],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        submit: Callable[..., CallFuture[T]] | None = None,
     ) -> CallFuture[T]:
         if self._shutdown:
             raise RuntimeError("cannot schedule new futures after shutdown")
@@ -184,7 +218,7 @@ class Executor(concurrent.futures.Executor):
             raise errors.fresh(workers.broken)
         call = None if options.is_plain() else Call(options, fn)
         try:
-            return workers.submit(fn, args, kwargs, call)
+            return (submit or workers.submit)(fn, args, kwargs, call)
         except (errors.NotShippable, errors.ArgumentTooLarge, errors.ArenaFull) as error:
             future: CallFuture[T] = CallFuture()
             future.set_exception(error)
@@ -224,7 +258,8 @@ class Executor(concurrent.futures.Executor):
     @property
     def decision(self) -> str:
         """Where the calls run, and why, in one sentence."""
-        return self._decision
+        workers = self._workers
+        return workers.decision if isinstance(workers, AutoWorkers) else self._decision
 
     def statistics(self) -> dict[str, Any]:
         """What the executor has done, as a new dictionary. Thread-safe; costs what a few calls cost.
@@ -256,19 +291,30 @@ class Executor(concurrent.futures.Executor):
         return self._workers.broken or False
 
     @property
+    def _process_workers(self) -> ProcessWorkers | None:
+        workers = self._workers
+        if isinstance(workers, AutoWorkers):
+            return workers.processes
+        return workers if isinstance(workers, ProcessWorkers) else None
+
+    @property
     def _processes(self) -> dict[int, Worker]:
         """As in `ProcessPoolExecutor`: by process number. Waits for those that were asked for."""
-        return self._workers.born() if isinstance(self._workers, ProcessWorkers) else {}
+        workers = self._process_workers
+        return {} if workers is None else workers.born()
 
     @property
     def _executor_manager_thread(self) -> threading.Thread | None:
         """As in `ProcessPoolExecutor`; None before the first call and after all is over."""
-        return self._workers.thread if isinstance(self._workers, ProcessWorkers) else None
+        workers = self._process_workers
+        return None if workers is None else workers.thread
 
     @property
     def _threads(self) -> set[threading.Thread]:
         """As in `ThreadPoolExecutor`."""
-        return self._workers.threads if isinstance(self._workers, ThreadWorkers) else set()
+        workers = self._workers
+        threads = workers.threads if isinstance(workers, AutoWorkers) else workers
+        return threads.threads if isinstance(threads, ThreadWorkers) else set()
 
     def terminate_workers(self) -> None:
         """As `ProcessPoolExecutor.terminate_workers` of 3.14: no more calls, and SIGTERM for all workers."""
@@ -279,12 +325,15 @@ class Executor(concurrent.futures.Executor):
         self._shut_down_by_force("kill")
 
     def _shut_down_by_force(self, how: str) -> None:
-        if not isinstance(self._workers, ProcessWorkers):
+        workers = self._workers
+        has_threads = isinstance(workers, AutoWorkers) and workers.threads is not None
+        if has_threads or isinstance(workers, ThreadWorkers):
             raise TypeError(f"{how}_workers() is for worker processes: threads cannot be ended by force")
-        workers = list(self._processes.values())
-        self._workers.end_by_force()
+        living = list(self._processes.values())
+        if self._process_workers is not None:
+            self._process_workers.end_by_force()
         self.shutdown(wait=False, cancel_futures=True)
-        for worker in workers:
+        for worker in living:
             getattr(worker, how)()
 
 
@@ -300,11 +349,10 @@ class WithOptions:
         return self._executor._submit(self._options, fn, args, kwargs)
 
 
-def _decide(on: _Place) -> tuple[_Place, str]:
-    """Where calls are to run, and why."""
-    if on != "auto":
-        return on, f"{on}, because the executor was made so"
-    return "processes", "processes, because they suit any work; nothing is measured yet"
+def _names(options: list[str]) -> str:
+    if len(options) == 1:
+        return f"{options[0]} is"
+    return f"{', '.join(options[:-1])} and {options[-1]} are"
 
 
 def _checked_count(name: str, value: int | None) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import run_coroutine_threadsafe
 from collections.abc import Generator, Iterator
 from functools import partial
 from time import perf_counter
@@ -20,15 +21,17 @@ class _LoopWorkers:
     alone = True
 
     def __init__(self, plan: Plan) -> None:
-        from .coroutines import LoopThread
+        from .coroutines import Caller, LoopThread
 
         prepare = None if plan.initializer is None else partial(plan.initializer, *plan.initargs)
         self._several = len(plan.iterables) > 1
-        self._thread = LoopThread(plan.function, plan.workers, plan.timeout, plan.retries, prepare)
+        self._caller = Caller(plan.function, plan.workers, plan.timeout, plan.retries)
+        self._thread = LoopThread("motet.map", prepare)
 
     def send(self, items: list[Any]) -> Any:
         """Call the function with the item."""
-        return self._thread.submit(items[0] if self._several else (items[0],))
+        call = self._caller.call(items[0] if self._several else (items[0],))
+        return run_coroutine_threadsafe(call, self._thread.loop)
 
     def close(self, clean: bool) -> None:
         """End the loop."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from motet import _motet
 
-from . import errors
+from . import errors, measuring
 from .crew import Settings
 from .endings import MortalCrew
 from .functions import FunctionTable
@@ -63,8 +63,9 @@ class ProcessWorkers(MortalCrew):
         arguments: tuple[Any, ...],
         keywords: dict[str, Any],
         call: Call | None,
+        record: Callable[[bytes], object] | None = None,
     ) -> CallFuture[Any]:
-        """Queue a call.
+        """Queue a call. With `record` it is measured: that is called with its `measuring.Costs`, dumped.
 
         Raises what keeps it from being sent: `NotShippable`, `ArgumentTooLarge`, `ArenaFull`.
         """
@@ -75,13 +76,18 @@ class ProcessWorkers(MortalCrew):
         data = dump_call(arguments, keywords, outside.append) or None
         timeout = None if call is None else call.options.timeout
         pool = self.pool
+        function_number = entry.number
+        if record is not None:
+            function_number |= measuring.MARK
+            self._record = record
         try:
-            future: CallFuture[Any] = pool.submit(entry.number, data, outside or None, timeout, call)
+            future: CallFuture[Any] = pool.submit(function_number, data, outside or None, timeout, call)
         except KeyError:
-            pool.define(entry.number, entry.blob)
+            pool.define(function_number, entry.blob if record is None else measuring.measured(entry.blob))
             for number in self._functions.take_forgotten():
                 pool.forget(number)
-            future = pool.submit(entry.number, data, outside or None, timeout, call)
+                pool.forget(number | measuring.MARK)
+            future = pool.submit(function_number, data, outside or None, timeout, call)
         if len(self.workers) < self.settings.workers and pool.unfinished() > len(self.workers):
             try:
                 self._grow()

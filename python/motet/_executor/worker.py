@@ -9,11 +9,13 @@ import pickle
 import random
 import signal
 import sys
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from motet import _motet
 
 from . import starting
+from .errors import NotShippable
 from .shipping import dump_result, load_call, load_function
 from .travelling_errors import dump_exception
 from .zygote import THREAD_VARIABLES
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
 
 # With this signal the parent says that it wants the call stopped that runs now. One that programs hardly use.
 STOP_SIGNAL = signal.SIGRTMIN + 7
+
+
+# Of this process, if it is a worker.
+current: _motet.Worker | None = None
 
 
 class CallStopped(BaseException):
@@ -60,7 +66,17 @@ class _Policy:
     @staticmethod
     def dump_result(value: object) -> tuple[bytes, list[Any]]:
         outside: list[Any] = []
-        return dump_result(value, outside.append), outside
+        try:
+            return dump_result(value, outside.append), outside
+        except NotShippable:
+            if not isinstance(value, CoroutineType):
+                raise
+            value.close()
+            raise TypeError(
+                f"{value.__qualname__}() is a coroutine function, which a worker process does not await. Use "
+                "Executor('auto') or motet.map, which run it on an event loop, or send a function that calls "
+                "asyncio.run()"
+            ) from None
 
     @staticmethod
     def dump_exception(error: BaseException) -> tuple[bytes, bool]:
@@ -81,7 +97,8 @@ def main(request: Spawn, descriptors: list[int], zygote: int) -> int:
     _settle(request)
     setup: Setup = pickle.loads(request.setup)
     _motet._set_arena_limit(setup.arena_limit)
-    worker = _motet.Worker(lane, bell, control, _Policy)
+    global current
+    worker = current = _motet.Worker(lane, bell, control, _Policy)
     if setup.log_level is not None:
         from . import log_records
 

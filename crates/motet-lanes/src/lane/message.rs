@@ -84,6 +84,8 @@ pub mod reply_kind {
     pub const LOGGED: u32 = 6;
     /// The worker's arena is full: it waits for what the parent gives back.
     pub const STARVED: u32 = 7;
+    /// The message tells what a call has cost that was measured.
+    pub const MEASURED: u32 = 8;
 }
 
 /// What a worker answers.

@@ -151,6 +151,8 @@ impl Pool {
                 policy.call_method1(intern!(py, "initializer_failed"), (lane, said.bytes))?;
             } else if kind == reply_kind::LOGGED {
                 policy.call_method1(intern!(py, "logged"), (said.bytes,))?;
+            } else if kind == reply_kind::MEASURED {
+                policy.call_method1(intern!(py, "measured"), (said.bytes,))?;
             }
             return Ok(());
         };

@@ -22,6 +22,7 @@ mod tally;
 mod waiting;
 mod worker;
 
+use motet_lanes::sys::watch::monotonic_nanos;
 use pyo3::prelude::*;
 
 /// Has this process end with the one that forked it, however that ends.
@@ -36,6 +37,18 @@ fn become_worker(parent: u32) -> PyResult<()> {
     Ok(())
 }
 
+/// Sleeps without the interpreter, then gives the nanoseconds that it took to have it back. They tell whether another thread
+/// held it; how late the sleep ended, which a busy machine is to blame for, is not in them.
+#[pyfunction]
+#[pyo3(name = "_wait_for_interpreter")]
+fn wait_for_interpreter(py: Python<'_>, sleep_nanos: u64) -> u64 {
+    let awake = py.detach(|| {
+        std::thread::sleep(std::time::Duration::from_nanos(sleep_nanos));
+        monotonic_nanos()
+    });
+    monotonic_nanos() - awake
+}
+
 /// Puts the classes into the module.
 pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<methods::Pool>()?;
@@ -44,5 +57,6 @@ pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<memory::Leased>()?;
     module.add_function(wrap_pyfunction!(memory::set_arena_limit, module)?)?;
     module.add_function(wrap_pyfunction!(memory::arena_statistics, module)?)?;
+    module.add_function(wrap_pyfunction!(wait_for_interpreter, module)?)?;
     module.add_function(wrap_pyfunction!(become_worker, module)?)
 }

@@ -90,14 +90,17 @@ impl Worker {
 
     /// Tells the parent that this process cannot work, and why.
     fn fail(&self, py: Python<'_>, exception: Bound<'_, PyBytes>) -> PyResult<()> {
-        let answer = Answer { kind: reply_kind::RAISED, bytes: Some(exception), buffers: Box::default() };
-        self.reply(py, NONE, 0, answer)
+        self.tell(py, reply_kind::RAISED, exception)
     }
 
     /// Sends a log record to the parent.
     fn log(&self, py: Python<'_>, record: Bound<'_, PyBytes>) -> PyResult<()> {
-        let answer = Answer { kind: reply_kind::LOGGED, bytes: Some(record), buffers: Box::default() };
-        self.reply(py, NONE, 0, answer)
+        self.tell(py, reply_kind::LOGGED, record)
+    }
+
+    /// Tells the parent what a call has cost, before its answer.
+    fn measured(&self, py: Python<'_>, costs: Bound<'_, PyBytes>) -> PyResult<()> {
+        self.tell(py, reply_kind::MEASURED, costs)
     }
 
     /// Works until the parent says that it is enough.
@@ -278,6 +281,11 @@ impl Worker {
         let (bytes, stopped): (Bound<'py, PyBytes>, bool) = described.extract()?;
         let kind = if stopped { reply_kind::STOPPED } else { reply_kind::RAISED };
         Ok(Answer { kind, bytes: Some(bytes), buffers: Box::default() })
+    }
+
+    /// Sends what answers no request.
+    fn tell(&self, py: Python<'_>, kind: u32, bytes: Bound<'_, PyBytes>) -> PyResult<()> {
+        self.reply(py, NONE, 0, Answer { kind, bytes: Some(bytes), buffers: Box::default() })
     }
 
     /// Sends an answer, once there is room for it.

@@ -109,7 +109,8 @@ impl ThreadPool {
                         if let Some((call, stop)) = slot.abandon(number) {
                             this.abandon(slf, &slot, call, stop);
                         }
-                        None
+                        // It may have been the last worker of a closed pool.
+                        Some(now)
                     }
                 };
                 next = next.into_iter().chain(due).min();
