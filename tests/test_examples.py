@@ -1,15 +1,19 @@
 """The examples run on motet and on plain Python alike, and what they print is true."""
 
+import importlib
 import subprocess
 import sys
 import sysconfig
+import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 MECHANISMS = sorted(path.name for path in EXAMPLES.joinpath("mechanisms").glob("*.py"))
 CODE_SEARCH = EXAMPLES / "code_search" / "main.py"
+MANDELBROT = EXAMPLES / "mandelbrot" / "main.py"
 STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib"))
 
 PLAIN = (sys.executable,)
@@ -63,6 +67,7 @@ def test_code_search_finds_the_same_on_motet() -> None:
     assert plain_counts["files"] == 40
     assert len(plain_hits) > 10
     assert search(MOTET, "--limit", "40", "argument") == (plain_counts, plain_hits)
+    assert search(PLAIN, "--pool", "futures", "--limit", "40", "argument") == (plain_counts, plain_hits)
 
 
 def test_code_search_names_the_file_and_line_of_each_hit() -> None:
@@ -122,3 +127,70 @@ def test_code_search_refuses_what_it_cannot_do(arguments: tuple[str, ...]) -> No
     )
     assert finished.returncode == 2
     assert finished.stderr.splitlines()[-1].startswith("code_search: error: ")
+
+
+def paint(folder: Path, *arguments: str) -> tuple[list[str], bytes]:
+    """What the program prints about a small picture, and the picture's file."""
+    file = folder / "picture.png"
+    picture = ("--width", "60", "--height", "41", "--iterations", "80", "--output", str(file))
+    output = run(PLAIN, MANDELBROT, *picture, "--no-progress", *arguments)
+    return output.splitlines(), file.read_bytes()
+
+
+def pixels(png: bytes) -> tuple[int, int, list[bytes]]:
+    """Width, height and rows of a PNG file, each row filtered by differences from the left."""
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
+    chunks: dict[bytes, bytes] = {}
+    place = 8
+    while place < len(png):
+        length = int.from_bytes(png[place : place + 4])
+        name, data = png[place + 4 : place + 8], png[place + 8 : place + 8 + length]
+        assert int.from_bytes(png[place + 8 + length : place + 12 + length]) == zlib.crc32(name + data)
+        chunks[name] = data
+        place += 12 + length
+    width, height = int.from_bytes(chunks[b"IHDR"][:4]), int.from_bytes(chunks[b"IHDR"][4:8])
+    raw, rows = zlib.decompress(chunks[b"IDAT"]), []
+    for start in range(0, len(raw), 1 + 3 * width):
+        assert raw[start] == 1
+        row = bytearray(raw[start + 1 : start + 1 + 3 * width])
+        for byte in range(3, len(row)):
+            row[byte] = (row[byte] + row[byte - 3]) % 256
+        rows.append(bytes(row))
+    return width, height, rows
+
+
+def test_mandelbrot_paints_what_one_thread_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    numpy = pytest.importorskip("numpy")
+    whole = ("--centre=-0.75+0j", "--span", "3")
+    printed, file = paint(tmp_path, "--workers", "2", "--compare", *whole)
+    assert printed[0].startswith("60 x 41 pixels, ")
+    assert printed[-1].startswith("without workers ")
+    width, height, rows = pixels(file)
+    assert (width, height, len(rows)) == (60, 41, 41)
+
+    monkeypatch.syspath_prepend(str(MANDELBROT.parent))
+    painting: Any = importlib.import_module("paint")
+    alone = numpy.empty((41, 60, 3), numpy.uint8)
+    painting.paint(alone, 0, painting.Region(-0.75 + 0j, 3.0, 60, 41, 80))
+    assert rows == [row.tobytes() for row in alone]
+    # Black where points stay: the middle does, the corners do not.
+    assert rows[20][3 * 30 : 3 * 31] == b"\0\0\0"
+    assert rows[0][:3] != b"\0\0\0"
+    # The set has the real axis in its middle.
+    assert rows == rows[::-1]
+
+
+def test_mandelbrot_shows_its_progress(tmp_path: Path) -> None:
+    pytest.importorskip("numpy")
+    command = [
+        *PLAIN,
+        str(MANDELBROT),
+        "--width",
+        "20",
+        "--height",
+        "20",
+        "--output",
+        str(tmp_path / "p.png"),
+    ]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    assert finished.stderr.startswith("motet.map: 5/5 (100%)")

@@ -17,6 +17,7 @@ class Arguments:
     progress: bool
     database: str
     crawl_only: bool
+    pool: str
 
 
 def positive(text: str) -> int:
@@ -59,6 +60,12 @@ def parse_arguments(command: list[str] | None = None) -> Arguments:
     parser.add_argument(
         "--crawl-only", action="store_true", help="fetch the files, but neither parse nor index them"
     )
+    parser.add_argument(
+        "--pool",
+        choices=["motet", "futures"],
+        default="motet",
+        help="what parses: motet.amap (default), or concurrent.futures",
+    )
     options = parser.parse_args(command)
 
     if options.word and options.named_word:
@@ -78,4 +85,5 @@ def parse_arguments(command: list[str] | None = None) -> Arguments:
         progress=not options.no_progress,
         database=options.database,
         crawl_only=options.crawl_only,
+        pool=options.pool,
     )

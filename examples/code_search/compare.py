@@ -1,8 +1,8 @@
 """Run the code search under `motet run --report` and under plain Python, and print both times side by side.
 
-Two things are compared. The whole program, once each: most of it parses in worker processes, which no event
-loop changes. And its crawl alone, server and client over loopback in one process, in alternating rounds:
-there the event loop matters.
+Two things are compared. The whole program, once each: most of it parses in worker processes, by motet.amap
+here and by concurrent.futures there. And its crawl alone, server and client over loopback in one process, in
+alternating rounds: there only the event loop matters.
 """
 
 import argparse
@@ -80,7 +80,7 @@ def main() -> None:
         sys.exit(f"compare: motet is not installed for {sys.executable}: run 'make demo', or 'pip install .'")
 
     program = [str(PROGRAM), *arguments]
-    plain_command = [sys.executable, *program]
+    plain_command = [sys.executable, *program, "--pool", "futures"]
     print("one crawl that does not count, to fill the file cache", file=sys.stderr, flush=True)
     run_crawl(plain_command)
     motet = run_whole([sys.executable, "-m", "motet", "run", "--report", *program])

@@ -3,22 +3,21 @@
 An ordinary asyncio program. `python main.py semaphore` runs it on asyncio's own event loop.
 """
 
-# The pool's worker processes import this file once more. All the rest stands behind the guard, so that
-# they load neither the HTTP library nor the database.
+# The worker processes of `--pool futures` import this file once more. All the rest stands behind the guard,
+# so that they load neither the HTTP library nor the database. Those of `motet.amap` need no guard.
 if __name__ == "__main__":
     import asyncio
     import sys
 
     from arguments import parse_arguments
     from pipeline import build_index
-    from pool import create_pool
     from store import Store
     from summary import print_hits, print_summary
 
     arguments = parse_arguments()
     try:
-        with create_pool() as pool, Store(arguments.database) as store:
-            tally = asyncio.run(build_index(arguments, pool, store))
+        with Store(arguments.database) as store:
+            tally = asyncio.run(build_index(arguments, store))
             print_summary(tally, crawl_only=arguments.crawl_only)
             if not arguments.crawl_only:
                 print_hits(store, arguments.word)

@@ -11,6 +11,10 @@ Scope = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 KINDS = {ast.ClassDef: "class", ast.FunctionDef: "function", ast.AsyncFunctionDef: "coroutine"}
 
 
+# A file's path and what it holds.
+Source = tuple[str, bytes]
+
+
 class Definition(NamedTuple):
     """A module, class or function, by its qualified name in its file. A tuple, as thousands are pickled."""
 
@@ -32,9 +36,10 @@ class ParsedFile:
     seconds: float = 0.0
 
 
-def parse_source(path: str, source: bytes) -> ParsedFile:
+def parse_source(named: Source) -> ParsedFile:
     """Parse one file; `seconds` is the processor time it took."""
     started = time.process_time()
+    path, source = named
     module, is_package = module_name(path)
     try:
         with warnings.catch_warnings():

@@ -2,24 +2,23 @@
 
 import asyncio
 import time
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 
 from arguments import Arguments
 from crawler import Page, crawl, fetch_index, open_session
-from parse import ParsedFile, parse_source
-from pool import WORKERS
+from parse import Source
+from pool import POOLS, Parse
 from progress import show_progress
 from server import serve
 from store import Store
 from tally import Tally
 
-# Two files for each worker: one that it parses, one that waits so that it never idles.
-PARSING_AT_ONCE = 2 * WORKERS
-
 Pages = asyncio.Queue[Page | None]
 
 
-async def build_index(arguments: Arguments, pool: Executor, store: Store) -> Tally:
+async def build_index(arguments: Arguments, store: Store) -> Tally:
     """Serve, crawl, parse and index the tree; the tally says what was done and how long it took."""
     tally = Tally()
     progress = asyncio.create_task(show_progress(tally)) if arguments.progress else None
@@ -48,7 +47,7 @@ async def build_index(arguments: Arguments, pool: Executor, store: Store) -> Tal
             async with asyncio.TaskGroup() as group:
                 group.create_task(crawl_all())
                 if not arguments.crawl_only:
-                    group.create_task(parse_and_store(pages, pool, store, tally))
+                    group.create_task(parse_and_store(pages, POOLS[arguments.pool], store, tally))
             # The index is written by a thread of this process: its share is not the crawl's.
             tally.processor["crawl"] = time.process_time() - processor_started - store.seconds
             tally.processor["index"] = store.seconds
@@ -59,30 +58,25 @@ async def build_index(arguments: Arguments, pool: Executor, store: Store) -> Tal
     return tally
 
 
-async def parse_and_store(pages: Pages, pool: Executor, store: Store, tally: Tally) -> None:
-    """Take every page, a few at a time; the store is used from one thread of its own."""
+async def parse_and_store(pages: Pages, parse: Parse, store: Store, tally: Tally) -> None:
+    """Parse and store what is fetched; the store is used from one thread of its own."""
+    loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(1, thread_name_prefix="index") as writer:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(PARSING_AT_ONCE):
-                group.create_task(parse_and_store_some(pages, pool, writer, store, tally))
-        await asyncio.get_running_loop().run_in_executor(writer, store.finish)
+        async with aclosing(parse(sources(pages, tally))) as parsed_files:
+            async for parsed in parsed_files:
+                tally.processor["parse"] = tally.processor.get("parse", 0.0) + parsed.seconds
+                tally.end("parse")
+                await loop.run_in_executor(writer, store.add, parsed)
+                tally.definitions += len(parsed.definitions)
+                tally.count_finished(parsed.path, parsed.error)
+        await loop.run_in_executor(writer, store.finish)
     tally.end("index")
 
 
-async def parse_and_store_some(
-    pages: Pages, pool: Executor, writer: Executor, store: Store, tally: Tally
-) -> None:
-    """Parse whatever page is next, store it, and only then take another, until the end is reached."""
-    loop = asyncio.get_running_loop()
+async def sources(pages: Pages, tally: Tally) -> AsyncGenerator[Source, None]:
+    """What is to be parsed, until the end is reached."""
     while (page := await pages.get()) is not None:
         if page.error is not None:
             tally.count_finished(page.path, page.error)
-            continue
-        parsed: ParsedFile = await loop.run_in_executor(pool, parse_source, page.path, page.source)
-        tally.processor["parse"] = tally.processor.get("parse", 0.0) + parsed.seconds
-        tally.end("parse")
-        await loop.run_in_executor(writer, store.add, parsed)
-        tally.definitions += len(parsed.definitions)
-        tally.count_finished(page.path, parsed.error)
-    # The end is for the other tasks too.
-    await pages.put(None)
+        else:
+            yield page.path, page.source

@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+from collections.abc import AsyncGenerator, Generator
+from functools import partial
 from typing import Any, assert_type
 
 import motet
@@ -17,6 +19,14 @@ async def number() -> int:
 
 def add(left: int, right: str) -> None:
     print(left, right)
+
+
+def half(left: int, digits: int = 0) -> float:
+    return round(left / 2, digits)
+
+
+async def name(left: int) -> str:
+    return str(left)
 
 
 def entry_points() -> None:
@@ -71,3 +81,12 @@ def is_an_asyncio_server(server: motet.Server) -> asyncio.Server:
 
 def is_an_asyncio_transport(transport: motet.SocketTransport) -> asyncio.Transport:
     return transport
+
+
+def mappings() -> None:
+    assert_type(motet.map(half, [1, 2]), Generator[float, None, None])
+    assert_type(motet.map(half, [1, 2], range(2), workers=2, ordered=False), Generator[float, None, None])
+    assert_type(motet.map(partial(half, digits=1), [1, 2]), Generator[float, None, None])
+    assert_type(motet.map(name, [1, 2]), Generator[str, None, None])
+    assert_type(motet.amap(half, [1, 2]), AsyncGenerator[float, None])
+    assert_type(motet.amap(name, motet.amap(len, ["a"])), AsyncGenerator[str, None])

@@ -89,6 +89,58 @@ fn a_private_mapping_is_its_own() {
 }
 
 #[test]
+fn common_memory_is_written_by_all() {
+    let arena = Arena::new(64 * MIB, "motet-test");
+    let mut peer = Peer::new(&arena);
+    let mut piece = arena.allocate(10_000, Kind::Common).unwrap();
+    assert!(piece.as_mut_slice().is_none());
+    let pointer = piece.expose().as_ptr();
+    peer.lend(&piece);
+    let (found, half) = arena.find(pointer.wrapping_add(5000), 5000).unwrap();
+    peer.table.lend_range(&found, half).unwrap();
+    assert!(half.is_common() && matches!(peer.attached.read(half), Err(MapError::Invalid(_))));
+    let mut mapping = peer.attached.map_array(half).unwrap();
+    let other = peer.attached.map_array(piece.location()).unwrap();
+    fill(&mut mapping, 9);
+    // SAFETY: nobody else runs.
+    let seen = unsafe { std::slice::from_raw_parts(pointer, 10_000) };
+    for bytes in [seen, bytes(&other)] {
+        assert!(bytes[..5000].iter().all(|byte| *byte == 0) && bytes[5000..].iter().all(|byte| *byte == 9));
+    }
+
+    // Who still maps it, has it; who wants memory of any kind, gets other.
+    let before = piece.location();
+    peer.table.returned(before).unwrap();
+    peer.table.returned(half).unwrap();
+    drop((piece, found));
+    assert_eq!((arena.statistics().segments, arena.statistics().held_bytes), (0, 0));
+    assert_eq!(peer.table.retired(), [before.segment]);
+    let next = arena.allocate(10_000, Kind::Common).unwrap();
+    assert!(
+        filled(&arena, 10_000, Kind::Buffer, 2).location().segment & 0xffff
+            != next.location().segment & 0xffff
+    );
+    assert_ne!(next.location().segment, before.segment);
+    fill(&mut mapping, 7);
+    let next = next.expose();
+    // SAFETY: nobody else runs.
+    assert!(unsafe { std::slice::from_raw_parts(next.as_ptr(), 10_000) }.iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn a_sealed_segment_is_not_mapped_as_common() {
+    let arena = Arena::new(64 * MIB, "motet-test");
+    let piece = filled(&arena, 5000, Kind::Buffer, 4);
+    let said = Location { segment: piece.location().segment | 1 << 31, ..piece.location() };
+    // SAFETY: nobody writes to it.
+    let mut attached = unsafe { Attached::new() };
+    attached.add(said.segment, piece.descriptor().unwrap().try_clone_to_owned().unwrap()).unwrap();
+    let sealed = rustix::fs::fcntl_get_seals(piece.descriptor().unwrap()).unwrap();
+    let refused = matches!(attached.map_array(said), Err(MapError::System(_)));
+    assert_eq!(refused, sealed.contains(SealFlags::FUTURE_WRITE));
+}
+
+#[test]
 fn a_slice_of_an_array_is_mapped_wherever_it_begins() {
     let arena = Arena::new(64 * MIB, "motet-test");
     let mut peer = Peer::new(&arena);

@@ -14,13 +14,24 @@ __all__ = ["empty", "empty_like", "set_arena_limit"]
 
 
 def empty(
-    shape: int | tuple[int, ...], dtype: DTypeLike = float, order: Literal["C", "F"] = "C"
+    shape: int | tuple[int, ...],
+    dtype: DTypeLike = float,
+    order: Literal["C", "F"] = "C",
+    *,
+    shared: bool = False,
 ) -> NDArray[Any]:
     """As `numpy.empty`, in memory that workers see.
 
     Passing the array (or a slice of it that is contiguous) to a call of a process executor, or returning
     it from one, copies nothing. The receiver has its own copy of what it writes to; do not write to the
     array yourself between `submit` and the result, for the receiver may see that or not.
+
+    With `shared=True` there is only one array: what a worker writes to it, or to any part of it that it was
+    given, is seen by the program and all other workers. Who writes where is the program's matter: no two
+    calls at the same time to the same place, and nobody reads it before the call's result is there. A call
+    that dies or is tried again may have written a part. It is the calls' arguments that are shared: an array
+    that a call returns, or that a worker passes on to workers of its own, is a copy. Each such array takes a
+    file descriptor here and in the workers; it begins with zeros.
 
     Raises:
         ArenaFull, ArgumentTooLarge: there is not so much shared memory, nor will there be once calls have
@@ -38,6 +49,10 @@ def empty(
     count = math.prod(lengths)
     if count * kind.itemsize == 0:
         return np.empty(lengths, kind, order=order)
+    if shared:
+        from .shared_arrays import make
+
+        return make(lengths, kind, count * kind.itemsize, order)
     memory = _motet.ArenaBuffer(count * kind.itemsize)
     return np.ndarray(lengths, kind, buffer=memoryview(memory), order=order)
 

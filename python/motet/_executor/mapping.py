@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar, cast, get_args, overload
 from .chunks import OnError
 from .executor import _Place
 from .machine import usable_cpus
+from .notebooks import is_kernel
 
 T = TypeVar("T")
 
@@ -121,7 +122,8 @@ def map(
 
     Raises:
         TypeError, ValueError: An argument is not right.
-        RuntimeError: The thread runs an event loop, which this would block; use `motet.amap` there.
+        RuntimeError: The thread runs an event loop, which this would block; use `motet.amap` there. Not in a
+            notebook, whose cells always run in a loop and may block it.
     """
     plan = _plan(
         "motet.map", function, iterables, on, workers, ordered, buffer, chunk, timeout, retries, progress,
@@ -278,7 +280,8 @@ def _is_async(function: Any) -> bool:
 
 
 def _check_that_nothing_is_blocked() -> None:
-    if asyncio._get_running_loop() is not None:
+    # A notebook's cells run in a loop, whether they know it or not.
+    if asyncio._get_running_loop() is not None and not is_kernel():
         raise RuntimeError(
             "motet.map() would block the event loop of this thread; use 'async for' with motet.amap()"
         )

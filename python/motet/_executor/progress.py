@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from operator import length_hint
 from typing import Any, Protocol, TextIO
 
+from .notebooks import is_kernel
+
 # Seconds between lines where there is no bar.
 INTERVAL = 10.0
 
@@ -108,7 +110,7 @@ def show(total: int | None, name: str) -> Progress:
     file = sys.stderr
     if file is None:
         return Silence()
-    if "IPython" in sys.modules:
+    if is_kernel():
         from tqdm import auto as kinds
     elif file.isatty():
         from tqdm import std as kinds

@@ -147,6 +147,10 @@ impl Attached {
     /// See [`MapError`].
     pub fn read(&self, location: Location) -> Result<View, MapError> {
         let segment = self.segment(location)?;
+        if location.is_common() {
+            // A view is a promise that its bytes stay as they are.
+            return Err(InvalidLocation(location).into());
+        }
         if location.length == 0 {
             return Ok(View { pages: None, offset: 0, length: 0 });
         }
@@ -165,6 +169,19 @@ impl Attached {
     /// # Errors
     /// See [`MapError`].
     pub fn map_private(&self, location: Location) -> Result<Mapping, MapError> {
+        self.map(location, Access::Private)
+    }
+
+    /// A mapping for an array: what is written to a [common](Location::is_common) location is seen by its owner and by all
+    /// others that map it; of other locations the mapping is [private](Self::map_private).
+    ///
+    /// # Errors
+    /// See [`MapError`].
+    pub fn map_array(&self, location: Location) -> Result<Mapping, MapError> {
+        self.map(location, if location.is_common() { Access::Own } else { Access::Private })
+    }
+
+    fn map(&self, location: Location, access: Access) -> Result<Mapping, MapError> {
         let segment = self.segment(location)?;
         if location.length == 0 {
             return Ok(Mapping { pages: None, offset: 0, length: 0 });
@@ -175,7 +192,7 @@ impl Attached {
         let offset = usize::try_from(before).map_err(invalid)?;
         let length = usize::try_from(location.length).map_err(invalid)?;
         let mapped = offset.checked_add(length).ok_or(InvalidLocation(location))?;
-        let pages = Pages::map(segment.file.as_fd(), location.offset - before, mapped, Access::Private)
+        let pages = Pages::map(segment.file.as_fd(), location.offset - before, mapped, access)
             .map_err(MapError::System)?;
         Ok(Mapping { pages: Some(pages), offset, length })
     }
@@ -218,7 +235,8 @@ impl Deref for View {
     }
 }
 
-/// A private copy of another process's bytes, made page by page as they are written. Unmapped on drop.
+/// Another process's bytes: a private copy, made page by page as they are written, or, of a common location, themselves.
+/// Unmapped on drop.
 #[derive(Debug)]
 pub struct Mapping {
     pages: Option<Pages>,

@@ -21,6 +21,14 @@ impl Location {
     /// The size of its form in bytes.
     pub const SIZE: usize = 24;
 
+    /// Set in the numbers of segments that peers may write to.
+    pub(super) const COMMON: u32 = 1 << 31;
+
+    /// Whether peers write there too ([`super::Kind::Common`]).
+    pub fn is_common(self) -> bool {
+        self.segment & Self::COMMON != 0
+    }
+
     /// Its form in bytes, for a message on this machine.
     pub fn to_bytes(self) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];

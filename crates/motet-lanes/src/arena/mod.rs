@@ -6,6 +6,9 @@
 //! * **Who may touch what.** The owner writes a piece until it lends it. From then on nobody writes it: the owner's safe
 //!   interface refuses ([`Piece::as_mut_slice`] needs the only share, and a lease is a share), and the peers cannot
 //!   (the segments are sealed against new writable mappings, where the kernel knows that seal).
+//! * **The exception** is common memory ([`Kind::Common`]): owner and peers write it by address, and who writes what when
+//!   is settled by the program above. No Rust reference is ever made to it: [`Piece::as_slice`] and [`Attached::read`]
+//!   refuse. It has segments of its own, which are not used again, so a peer that goes on writing harms nobody else.
 //! * **When bytes may be overwritten.** Once the last share of a piece is gone, in this process and in the tables of all
 //!   peers ([`Leased`]). A peer says that it is done with a place after it has let go of it; until then the place is
 //!   not given out again. What it keeps must be a copy.

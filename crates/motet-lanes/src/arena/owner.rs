@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::location::Location;
 use super::piece::Piece;
 use super::policy::Kind;
-use super::segment::{Place, Segment};
+use super::segment::{Layout, Place, Segment};
 use super::source::Source;
 use super::space::{Answer, Space};
 use super::statistics::Statistics;
@@ -84,7 +84,7 @@ impl Arena {
         Self { shared: Arc::new(Shared { source, limit, space, tables, retirements }) }
     }
 
-    /// A piece of `length` bytes, aligned to 64 bytes ([`Kind::Message`]) or to a page ([`Kind::Buffer`]).
+    /// A piece of `length` bytes, aligned to 64 bytes ([`Kind::Message`]) or to a page (the others).
     ///
     /// When nothing else is allocated, everything succeeds that fits into the limit in whole pages.
     ///
@@ -177,7 +177,7 @@ impl Shared {
             Err(AllocateError::System(_)) => {
                 // Perhaps it was too much only because of what is idle here, or because growth was generous.
                 self.trim();
-                let answer = self.space().place_alone(length);
+                let answer = self.space().place_alone(length, kind);
                 self.carry_out(answer, length)
             }
             result => result,
@@ -192,7 +192,11 @@ impl Shared {
             Answer::Grow { size, layout, evicted } => (size, layout, evicted),
         };
         self.retire(evicted);
-        match self.source.segment(size) {
+        let segment = match layout {
+            Layout::Common => self.source.common_segment(size),
+            Layout::Shared(_) | Layout::Whole => self.source.segment(size),
+        };
+        match segment {
             // A new segment was measured for this piece, so there always is a place.
             Ok(backing) => self.space().add(backing, layout, length).ok_or(AllocateError::Full),
             Err(error) => {

@@ -69,7 +69,11 @@ impl Piece {
     }
 
     /// The bytes.
+    ///
+    /// # Panics
+    /// If the piece is common, for others may be writing it.
     pub fn as_slice(&self) -> &[u8] {
+        assert!(!self.location().is_common(), "a common piece is no slice");
         // SAFETY: the place is this piece's own and lives as long as it, initialised (`Backing`). Safe code writes it only
         // with the sole share in hand (`as_mut_slice`); who writes through `expose` answers for it.
         unsafe { slice::from_raw_parts(self.inner.pointer().as_ptr(), self.inner.length) }
@@ -79,7 +83,7 @@ impl Piece {
     /// share, so what a peer may be reading is not written.
     pub fn as_mut_slice(&mut self) -> Option<&mut [u8]> {
         // To a forked child the bytes are the parent's.
-        if !self.inner.shared.is_own_process() {
+        if !self.inner.shared.is_own_process() || self.location().is_common() {
             return None;
         }
         // An exposed piece has a weak share too, and is refused.

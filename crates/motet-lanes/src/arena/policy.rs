@@ -7,6 +7,8 @@ pub enum Kind {
     Message,
     /// Mapped privately by the peer, perhaps for long: cut in pages, of which no two pieces share one.
     Buffer,
+    /// Written by its owner and by all peers that it is lent to. Each has a segment of its own, which is not used again.
+    Common,
 }
 
 /// A cache line: the cores of two processes that read neighbouring messages do not disturb each other.
@@ -17,7 +19,7 @@ impl Kind {
     pub(super) fn granule(self, page: usize) -> usize {
         match self {
             Self::Message => MESSAGE_GRANULE,
-            Self::Buffer => page,
+            Self::Buffer | Self::Common => page,
         }
     }
 
@@ -25,7 +27,7 @@ impl Kind {
     fn smallest_segment(self) -> usize {
         match self {
             Self::Message => 256 << 10,
-            Self::Buffer => 1 << 20,
+            Self::Buffer | Self::Common => 1 << 20,
         }
     }
 
@@ -34,14 +36,14 @@ impl Kind {
     fn largest_segment(self) -> usize {
         match self {
             Self::Message => 16 << 20,
-            Self::Buffer => 64 << 20,
+            Self::Buffer | Self::Common => 64 << 20,
         }
     }
 
     /// Whether a piece shares a segment with others. A large one gets its own, of just its size, which can be returned
     /// to the system or used again no matter what else lives.
     pub(super) fn shares(self, length: usize) -> bool {
-        length <= self.largest_segment() / 4
+        self != Self::Common && length <= self.largest_segment() / 4
     }
 
     /// The number of pieces that one segment is prepared for. A place is 32 bytes of the owner's private memory, so
@@ -49,7 +51,7 @@ impl Kind {
     pub(super) fn places(self, granules: u32) -> u32 {
         let places = match self {
             Self::Message => granules / 4,
-            Self::Buffer => granules,
+            Self::Buffer | Self::Common => granules,
         };
         places.clamp(1, 1 << 16) + 3
     }

@@ -16,6 +16,8 @@ pub(super) enum Layout {
     Shared(Kind),
     /// By one piece at a time.
     Whole,
+    /// By one piece of [`Kind::Common`], once.
+    Common,
 }
 
 /// Where a piece lies.
@@ -46,7 +48,7 @@ impl Segment {
     /// A segment with nothing in it.
     pub(super) fn new(backing: Arc<dyn Backing>, layout: Layout, page: usize) -> Self {
         let allocator = match layout {
-            Layout::Whole => None,
+            Layout::Whole | Layout::Common => None,
             Layout::Shared(kind) => {
                 let granule = kind.granule(page);
                 let granules = u32::try_from(backing.length() / granule).unwrap_or(u32::MAX >> 1);

@@ -27,6 +27,14 @@ pub trait Source: Send + Sync {
     /// Of the system, when it has none.
     fn segment(&self, length: usize) -> io::Result<Arc<dyn Backing>>;
 
+    /// As [`Self::segment`], but other processes may write to it.
+    ///
+    /// # Errors
+    /// As above.
+    fn common_segment(&self, length: usize) -> io::Result<Arc<dyn Backing>> {
+        self.segment(length)
+    }
+
     /// The unit in which another process can map a segment, a power of two of at least 64.
     fn page_size(&self) -> usize;
 

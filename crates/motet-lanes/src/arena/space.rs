@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
 
+use super::location::Location;
 use super::piece::Inner;
 use super::policy::{self, Kind};
 use super::segment::{Layout, Place, Segment};
@@ -93,17 +94,27 @@ impl Space {
         if pages > available && !beyond {
             return Answer::Full;
         }
-        let size = policy::own_segment(length, self.page).unwrap_or(pages);
-        self.grow(size.min(available / self.page * self.page).max(pages), Layout::Whole)
+        let size = match kind {
+            Kind::Common => pages,
+            _ => {
+                let own = policy::own_segment(length, self.page).unwrap_or(pages);
+                own.min(available / self.page * self.page).max(pages)
+            }
+        };
+        self.grow(size, own_layout(kind))
     }
 
     /// What the system may still have when it has refused more: a segment of just this length.
-    pub(super) fn place_alone(&mut self, length: usize) -> Answer {
+    pub(super) fn place_alone(&mut self, length: usize, kind: Kind) -> Answer {
         let pages = length.max(1).next_multiple_of(self.page);
-        if pages <= self.books().room() { self.grow(pages, Layout::Whole) } else { Answer::Full }
+        if pages <= self.books().room() { self.grow(pages, own_layout(kind)) } else { Answer::Full }
     }
 
     fn place_in_held(&mut self, length: usize, kind: Kind) -> Option<Place> {
+        if kind == Kind::Common {
+            // Never one that a peer maps already.
+            return None;
+        }
         let generation = self.last_generation.wrapping_add(1);
         // A small piece has a segment of its own where the limit left no room for more.
         let whole = (length, 0)..=(policy::longest_reused(length.max(self.page)), u32::MAX);
@@ -153,7 +164,7 @@ impl Space {
     /// Takes in the segment that [`Answer::Grow`] asked for, and puts the piece there that it was asked for.
     pub(super) fn add(&mut self, backing: Arc<dyn Backing>, layout: Layout, length: usize) -> Option<Place> {
         self.last_segment += 1;
-        let id = self.last_segment;
+        let id = self.last_segment | if layout == Layout::Common { Location::COMMON } else { 0 };
         self.addresses.insert(backing.pointer().addr().get(), id);
         let mut segment = Segment::new(backing, layout, self.page);
         let place = segment.place(id, self.last_generation.wrapping_add(1), length);
@@ -186,6 +197,9 @@ impl Space {
             self.idle_whole.insert((segment.length(), id));
         }
         self.statistics.idle_bytes += segment.length();
+        if segment.layout == Layout::Common {
+            return self.evict(id).into_iter().collect();
+        }
         let most = policy::idle_limit(self.limit);
         self.evict_until(|books| books.idle_bytes <= most && books.held_bytes <= books.allowed())
     }
@@ -202,9 +216,9 @@ impl Space {
         let Some(segment) = self.segments.get(&id) else { return (0, None) };
         let bytes = match segment.layout {
             Layout::Shared(kind) => length.max(1).next_multiple_of(kind.granule(self.page)),
-            Layout::Whole => segment.length(),
+            Layout::Whole | Layout::Common => segment.length(),
         };
-        if segment.layout == Layout::Whole && wholly {
+        if !matches!(segment.layout, Layout::Shared(_)) && wholly {
             self.statistics.pieces -= 1;
             self.statistics.live_bytes -= length;
             self.statistics.given_bytes += bytes as u64;
@@ -241,10 +255,15 @@ impl Space {
         while !enough(&self.books())
             && let Some((_, &id)) = self.idle.first_key_value()
         {
-            self.no_longer_idle(id);
-            evicted.extend(self.forget(id));
+            let Some(segment) = self.evict(id) else { break };
+            evicted.push(segment);
         }
         evicted
+    }
+
+    fn evict(&mut self, id: u32) -> Option<Segment> {
+        self.no_longer_idle(id);
+        self.forget(id)
     }
 
     fn books(&self) -> Books {
@@ -268,6 +287,11 @@ impl Space {
         // Only what is returned may be upgraded: dropping it here could be dropping the last share, under the lock.
         if length > 0 && fits { Some((piece.upgrade()?, offset)) } else { None }
     }
+}
+
+/// How a segment is used that is asked for on behalf of one piece.
+fn own_layout(kind: Kind) -> Layout {
+    if kind == Kind::Common { Layout::Common } else { Layout::Whole }
 }
 
 /// What growing and evicting depend on.

@@ -139,7 +139,7 @@ impl Peer {
         let mut buffers = Vec::with_capacity(count);
         for location in places {
             self.attach(location.segment)?;
-            buffers.push((self.attached.map_private(location).map_err(Garbled::Place)?, location));
+            buffers.push((self.attached.map_array(location).map_err(Garbled::Place)?, location));
         }
         Ok(Received { view, message: outside.then_some(message.location), buffers })
     }

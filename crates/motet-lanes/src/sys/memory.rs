@@ -24,7 +24,7 @@ const ASKED_FIRST: usize = 16 << 20;
 /// What a mapping is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// The owner's: what is written is seen by all.
+    /// The owner's, and everybody's to a common segment: what is written is seen by all.
     Own,
     /// A reader's: sees what the owner writes.
     Read,
@@ -113,7 +113,17 @@ impl SystemSource {
 
 impl Source for SystemSource {
     fn segment(&self, length: usize) -> io::Result<Arc<dyn Backing>> {
-        Ok(Arc::new(Segment::new(length, &self.label)?))
+        let segment = Segment::new(length, &self.label)?;
+        // With the owner's mapping made, no process can make one that writes to the file.
+        // Linux before 5.1 does not know this seal; peers that keep the rules do not need it.
+        segment.seal(SealFlags::FUTURE_WRITE).or_else(|_| segment.seal(SealFlags::empty()))?;
+        Ok(Arc::new(segment))
+    }
+
+    fn common_segment(&self, length: usize) -> io::Result<Arc<dyn Backing>> {
+        let segment = Segment::new(length, &self.label)?;
+        segment.seal(SealFlags::empty())?;
+        Ok(Arc::new(segment))
     }
 
     fn page_size(&self) -> usize {
@@ -147,14 +157,12 @@ impl Segment {
             end += step;
         }
         let pages = Pages::map(file.as_fd(), 0, length, Access::Own)?;
-        // With the owner's mapping made, no process can make one that writes to the file, nor take pages out of it.
-        // Linux before 5.1 does not know this seal; peers that keep the rules do not need it.
-        let seals = FIXED_LENGTH | SealFlags::SEAL;
-        match rustix::fs::fcntl_add_seals(&file, seals | SealFlags::FUTURE_WRITE) {
-            Err(rustix::io::Errno::INVAL) => rustix::fs::fcntl_add_seals(&file, seals)?,
-            result => result?,
-        }
         Ok(Self { pages, file })
+    }
+
+    /// Fixes the length, and `more`, for good.
+    fn seal(&self, more: SealFlags) -> io::Result<()> {
+        Ok(rustix::fs::fcntl_add_seals(&self.file, FIXED_LENGTH | SealFlags::SEAL | more)?)
     }
 }
 

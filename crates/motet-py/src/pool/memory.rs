@@ -98,9 +98,12 @@ pub struct ArenaBuffer {
 
 #[pymethods]
 impl ArenaBuffer {
+    /// With `common`, workers write to this memory; otherwise they get copies of it when they write.
     #[new]
-    fn new(py: Python<'_>, length: usize) -> PyResult<Self> {
-        let piece = allocate(py, &arena(), length, Kind::Buffer, &[])?;
+    #[pyo3(signature = (length, common = false))]
+    fn new(py: Python<'_>, length: usize, common: bool) -> PyResult<Self> {
+        let kind = if common { Kind::Common } else { Kind::Buffer };
+        let piece = allocate(py, &arena(), length, kind, &[])?;
         // Before anybody else knows the piece.
         piece.expose();
         // The program holds it for as long as it likes.
@@ -125,7 +128,8 @@ impl Drop for ArenaBuffer {
     }
 }
 
-/// Memory of another process's arena, of which this process has a copy of its own, made page by page as it is written.
+/// Memory of another process's arena, of which this process has a copy of its own, made page by page as it is written;
+/// or, if it is common, that memory itself.
 #[pyclass(module = "motet._motet", frozen)]
 pub struct Leased {
     mapping: Option<Mapping>,
@@ -141,6 +145,12 @@ impl Leased {
 
 #[pymethods]
 impl Leased {
+    /// Whether what is written here is seen by the owner.
+    #[getter]
+    fn is_common(&self) -> bool {
+        self.location.is_common()
+    }
+
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         let mapping = slf.get().mapping.as_ref().expect("it is dropped with the object");
         // SAFETY: the memory is the mapping's, and the buffer keeps this object alive.
