@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from motet._executor.functions import CARRIED, FunctionTable
+from motet._executor.functions import FunctionTable
 from motet._executor.shipping import dump_call, load_result
 from motet._executor.travelling_errors import load_exception
 
@@ -60,7 +60,7 @@ class Peer:
     def _call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         entry = self.table.enter(function)
         self.known.difference_update(self.table.take_forgotten())
-        if entry is CARRIED:
+        if entry.carried:
             args = (function, *args)
         buffers: list[pickle.PickleBuffer] = []
         payload = dump_call(args, kwargs, buffers.append, getattr(function, "__qualname__", None))

@@ -1,5 +1,6 @@
 """The functions that a pool's workers know by number."""
 
+import sys
 from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
 from itertools import count
@@ -10,6 +11,7 @@ from typing import Any
 
 from . import culprits
 from .captures import Watch, travels_by_name, watch
+from .import_paths import with_path
 
 # How many meanings of functions a table keeps, and how many bytes of their pickles.
 MEANINGS_KEPT = 1024
@@ -24,14 +26,15 @@ _ALWAYS_CARRIED: tuple[type, ...] = (MethodType, partial)
 class Entry:
     """A function with its present meaning: `number` stands for it, `blob` is what a worker loads it from.
 
-    `number` 0 is `call` (see `CARRIED`): the function travels with each call, as the first argument.
+    `carried`: it is `call` (see `CARRIED`), and the function travels with each call, as the first argument.
     """
 
-    __slots__ = ("age", "blob", "number")
+    __slots__ = ("age", "blob", "carried", "number")
 
-    def __init__(self, number: int, blob: bytes) -> None:
+    def __init__(self, number: int, blob: bytes, carried: bool = False) -> None:
         self.number = number
         self.blob = blob
+        self.carried = carried
         self.age = 0
 
 
@@ -41,7 +44,7 @@ def call(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
 
 
 # For callables that have state: the call is `call(function, *args, **kwargs)`.
-CARRIED = Entry(0, dumps(call, 5))
+CARRIED = Entry(0, dumps(call, 5), carried=True)
 
 
 class _Function:
@@ -74,12 +77,19 @@ class FunctionTable:
         self._bytes = 0
         self._forgotten: list[int] = []
         self._lock = Lock()
+        # As no worker has less.
+        self._first_path = sys.path.copy()
+        self._path = self._first_path
+        self._carried = CARRIED
+        self._carriers = {CARRIED.blob: CARRIED}
 
     def enter(self, function: Callable[..., Any]) -> Entry:
-        """What stands for the function now; `CARRIED` for one that must travel with the call.
+        """What stands for the function now; a `carried` one if it must travel with the call.
 
         Raises `NotShippable` for a function that cannot be sent.
         """
+        if sys.path != self._path:
+            self._follow_path()
         known = self._functions.get(id(function))
         if known is not None:
             if known.by_name:
@@ -103,28 +113,44 @@ class FunctionTable:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def _follow_path(self) -> None:
+        """The program has changed `sys.path`: all functions go to the workers anew, with what was added."""
+        with self._lock:
+            self._path = sys.path.copy()
+            self._functions.clear()
+            blob = self._with_path(CARRIED.blob)
+            if blob not in self._carriers:
+                self._carriers[blob] = Entry(next(self._numbers), blob, carried=True)
+            self._carried = self._carriers[blob]
+
+    def _with_path(self, blob: bytes) -> bytes:
+        """The pickle, with the present path if that has more than the first one."""
+        path = self._path
+        return blob if set(path) <= set(self._first_path) else with_path(path, blob)
+
     def _enter_anew(self, function: Any) -> Entry:
-        kind = type(function)
+        kind, path = type(function), self._path
         if kind in _ALWAYS_CARRIED:
-            return CARRIED
+            return self._carried
         by_name, watched = True, None
         if kind in _BUILT_IN:
             owner = getattr(function, "__self__", None)
             if owner is not None and not isinstance(owner, type | type(culprits)):
                 # A method of an object, such as `[].append`.
-                return CARRIED
+                return self._carried
             if isinstance(owner, type) and not travels_by_name(owner):
-                return CARRIED
+                return self._carried
         else:
             by_name = travels_by_name(function)
             if not by_name:
                 if kind is not FunctionType and kind is not _CacheWrapper and not isinstance(function, type):
-                    return CARRIED
+                    return self._carried
                 # Before the dump: what changes meanwhile is seen at the next call.
                 watched = watch(function)
-        entry = self._entry(self._dump(function, by_name))
+        entry = self._entry(self._with_path(self._dump(function, by_name)))
         with self._lock:
-            self._functions[id(function)] = _Function(function, entry, by_name, watched)
+            if self._path is path:
+                self._functions[id(function)] = _Function(function, entry, by_name, watched)
             self._age += 1
             entry.age = self._age
             if len(self._functions) > 2 * self._meanings:

@@ -70,7 +70,7 @@ class ProcessWorkers(MortalCrew):
         Raises what keeps it from being sent: `NotShippable`, `ArgumentTooLarge`, `ArenaFull`.
         """
         entry = self._functions.enter(function)
-        if entry.number == 0:
+        if entry.carried:
             arguments = (function, *arguments)
         outside: list[Any] = []
         data = dump_call(arguments, keywords, outside.append) or None

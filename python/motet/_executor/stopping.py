@@ -121,7 +121,9 @@ class StoppableCrew(Crew):
         for worker in list(self.workers.values()):
             if self._leaves_at(worker) <= now:
                 worker.lingered = True
-                if worker.signal(signal.SIGKILL):
+                # Who ends all by force knows that an initializer may still run, which has no answer.
+                expected = self._killing and not self.pool.has_answered(worker.lane)
+                if worker.signal(signal.SIGKILL) and not expected:
                     self._lingering.append(worker.name)
 
     def _tell_who_lingered(self) -> None:

@@ -180,6 +180,8 @@ def main(descriptor: int, parent: int, preload: list[str]) -> None:
     # Workers share these pages as long as no collector writes to them.
     gc.freeze()
     sys.stdout.flush()
-    _Zygote(channel, watched).run()
+    # Named, so that it lives to the end: sockets of pools that are let go of would warn.
+    zygote = _Zygote(channel, watched)
+    zygote.run()
     # Its workers end with it; there is nothing to tidy up.
     os._exit(0)
