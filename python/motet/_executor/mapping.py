@@ -112,9 +112,9 @@ def map(
         initializer, initargs: A function that each worker calls with these arguments before all else.
 
     Functions that travel to worker processes do so once, as they are when the mapping begins; on threads they
-    are the program's own, and so are items. With "auto", the first chunks are measured in processes, and later
-    ones may run on threads: say which if the function changes what it shares. An iterable's
-    own exception is raised behind the results of what came before it. `close()`, or dropping the iterator,
+    are the program's own, and so are items. With "auto" the first chunks are measured in processes, and later
+    ones may run on threads: say which if the function changes what it shares. An iterable's own exception is
+    raised behind the results of what came before it. `close()`, or dropping the iterator,
     cancels what is left: calls in processes and on a loop are stopped, calls in threads are not. If a worker
     dies, all items of its chunk have failed. Workers are kept for a while for the next mapping, unless an
     initializer began them. The iterator is for one thread at a time.
