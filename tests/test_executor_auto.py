@@ -470,6 +470,7 @@ def test_a_shutdown_after_the_decision_stops_both_places() -> None:
     left.check()
 
 
+@needs_gil
 def test_ctrl_c_in_the_trial_stops_once(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
