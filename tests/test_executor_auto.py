@@ -499,11 +499,11 @@ def test_an_executor_that_nobody_shuts_down_does_its_work(run_program: RunProgra
 
         async def wait():
             await asyncio.sleep(0.01)
-            print("waited")
+            print("waited\\n", end="")
 
         def nap():
             time.sleep(0.01)
-            print("slept")
+            print("slept\\n", end="")
 
         executor = motet.Executor(max_workers=2)
         executor.submit(wait)
