@@ -470,6 +470,7 @@ def test_a_shutdown_after_the_decision_stops_both_places() -> None:
     left.check()
 
 
+@needs_gil
 def test_ctrl_c_in_the_trial_stops_once(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
@@ -498,11 +499,11 @@ def test_an_executor_that_nobody_shuts_down_does_its_work(run_program: RunProgra
 
         async def wait():
             await asyncio.sleep(0.01)
-            print("waited")
+            print("waited\\n", end="")
 
         def nap():
             time.sleep(0.01)
-            print("slept")
+            print("slept\\n", end="")
 
         executor = motet.Executor(max_workers=2)
         executor.submit(wait)
