@@ -16,7 +16,6 @@ from .culprits import name_of
 from .executor import Executor
 from .flight import Chunk, Flight
 from .pools import Loan, borrow, give_back
-from .processes import ProcessWorkers
 from .shipping import dump_call
 
 if TYPE_CHECKING:
@@ -157,7 +156,7 @@ class ExecutorWorkers:
         self._executor = executor
         self._runner: Callable[..., Any] = run_chunk
         self._function: Any = plan.function
-        if not self.alone and _ships(executor):
+        if not self.alone and executor._workers.ships:
             try:
                 data = dump_function(plan.function)
             except BaseException:
@@ -200,11 +199,6 @@ class ExecutorWorkers:
             give_back(self._loan)
         else:
             self._executor.shutdown(wait=False, cancel_futures=not clean)
-
-
-def _ships(executor: Executor) -> bool:
-    """Whether functions travel to its workers."""
-    return isinstance(executor._workers, ProcessWorkers)
 
 
 def _cancel(future: Any) -> None:

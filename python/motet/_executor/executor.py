@@ -8,6 +8,7 @@ import pickle
 import sys
 import threading
 import weakref
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from motet import _motet
@@ -35,7 +36,7 @@ _exiting = False
 
 
 class Executor(concurrent.futures.Executor):
-    """Runs calls on worker processes or threads; a true `concurrent.futures.Executor`. Thread-safe.
+    """Runs calls on worker processes, threads or interpreters; as in `concurrent.futures`. Thread-safe.
 
     Args:
         on: Where calls run: "processes", "threads", "interpreters", or "auto", which decides for you
@@ -95,18 +96,23 @@ class Executor(concurrent.futures.Executor):
         self._max_workers = count
         self._shutdown = False
         self._process = os.getpid()
-        if on == "interpreters":
-            raise NotImplementedError("on='interpreters' is not there yet; use 'processes' or 'threads'")
         place, self._decision = _decide(on)
         name = thread_name_prefix or "motet"
         limit = _checked_count("memory_limit", memory_limit)
         calls = _checked_count("max_tasks_per_child", max_tasks_per_child)
         begun, self._inherited = None, None
         self._workers: ProcessWorkers | ThreadWorkers
+        if place != "processes" and (limit or calls or strict):
+            raise ValueError("memory_limit, max_tasks_per_child and strict are for on='processes'")
         if place == "threads":
-            if limit or calls or strict:
-                raise ValueError("memory_limit, max_tasks_per_child and strict are for on='processes'")
             self._workers = ThreadWorkers(count, ThreadSetup(initializer, initargs), name)
+        elif place == "interpreters":
+            if preload or tag_output or threads_per_worker is not None:
+                raise ValueError("preload, tag_output and threads_per_worker are for on='processes'")
+            _check_interpreters()
+            from .interpreters import InterpreterWorkers
+
+            self._workers = InterpreterWorkers(count, ThreadSetup(initializer, initargs), name)
         else:
             if initializer is not None:
                 begun, self._inherited = starting.dump(initializer, initargs)
@@ -284,6 +290,15 @@ def _decide(on: _Place) -> tuple[_Place, str]:
     if on != "auto":
         return on, f"{on}, because the executor was made so"
     return "processes", "processes, because they suit any work; nothing is measured yet"
+
+
+def _check_interpreters() -> None:
+    if find_spec("concurrent.interpreters") is None or not hasattr(os, "eventfd"):
+        here = f"Python {sys.version_info.major}.{sys.version_info.minor} on {sys.platform}"
+        raise NotImplementedError(
+            f"on='interpreters' needs Python 3.14 or later on Linux, and this is {here}: use on='processes', "
+            "or on='threads' for calls that mostly wait"
+        )
 
 
 def _checked_count(name: str, value: int | None) -> int | None:

@@ -75,6 +75,9 @@ class Settings(NamedTuple):
 class ProcessWorkers:
     """Worker processes, and the thread that looks after them."""
 
+    # Whether functions travel to the workers.
+    ships = True
+
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         # It calls back only while this has work to do; a strong reference would make a cycle that stays.

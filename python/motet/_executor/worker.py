@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from motet import _motet
 
 from . import starting
+from .calls import CallStopped
 from .shipping import dump_result, load_call, load_function
 from .travelling_errors import dump_exception
 from .zygote import THREAD_VARIABLES
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
 
 # With this signal the parent says that it wants the call stopped that runs now. One that programs hardly use.
 STOP_SIGNAL = signal.SIGRTMIN + 7
-
-
-class CallStopped(BaseException):
-    """Raised in a call that is to end: its time is up, or it was cancelled. Not for programs to catch."""
 
 
 class Setup(NamedTuple):

@@ -131,6 +131,7 @@ impl ThreadPool {
         };
         let until = Instant::now() + GRACE;
         let future = slot.time_is_up(number, self.stopped(py), until, error.is_none());
+        self.interrupt(py, slot);
         if let (Some(future), Some(error)) = (future, error) {
             unless_raised(py, call_future::finish(py, &future, Err(error.unbind())));
             future.drop_ref(py);
@@ -143,6 +144,8 @@ impl ThreadPool {
         shared.discharge(slot);
         shared.abandoned.fetch_add(1, Ordering::SeqCst);
         shared.give_room_back();
+        // It may have been the last one of a closed pool, after which this thread has nothing to do.
+        self.shared.watch.ring();
         let told = self.policy(py).call_method1(intern!(py, "abandon"), (slot.identity(),));
         unless_raised(py, told);
         match stop {
