@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 from conftest import RunProgram
+from motet._executor.calls import CallStopped
 from motet._executor.errors import InitializerFailed
 from motet._executor.futures import CallFuture
-from motet._executor.worker import CallStopped
 from thread_pool_helpers import LONG, Pool, until
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from conftest import RunProgram
+from motet._executor.calls import CallStopped
 from motet._executor.errors import CallTimeout
-from motet._executor.worker import CallStopped
 from thread_pool_helpers import LONG, Pool, spin, until
 
 

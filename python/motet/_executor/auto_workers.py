@@ -32,6 +32,8 @@ class AutoWorkers:
     What was sent to one place stays there when another one is chosen.
     """
 
+    ships = True
+
     def __init__(self, settings: Settings, tasks: int | None, reason: str | None) -> None:
         """`tasks` is how many coroutines may run at once; `reason`, if any, is why it must be processes."""
         self.settings = settings

@@ -6,6 +6,10 @@ import math
 from typing import NamedTuple
 
 
+class CallStopped(BaseException):
+    """Raised in a call that is to end: its time is up, or it was cancelled. Not for programs to catch."""
+
+
 class Options(NamedTuple):
     """`timeout` in seconds, for each attempt; `retries`: attempts beyond the first; `name`: for messages."""
 

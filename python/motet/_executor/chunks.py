@@ -201,7 +201,7 @@ def _is_stop(error: BaseException) -> bool:
     """Whether the call as a whole is to end, by the word of whoever runs it."""
     if isinstance(error, Exception):
         return False
-    from .worker import CallStopped
+    from .calls import CallStopped
 
     return isinstance(error, CallStopped)
 

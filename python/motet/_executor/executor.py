@@ -10,6 +10,7 @@ import pickle
 import sys
 import threading
 import weakref
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from motet import _motet
@@ -38,7 +39,7 @@ _exiting = False
 
 
 class Executor(concurrent.futures.Executor):
-    """Runs calls on worker processes or threads; a true `concurrent.futures.Executor`. Thread-safe.
+    """Runs calls on worker processes, threads or interpreters; as in `concurrent.futures`. Thread-safe.
 
     Args:
         on: Where calls run: "processes", "threads", "interpreters", or "auto", which begins on processes and
@@ -103,8 +104,6 @@ class Executor(concurrent.futures.Executor):
         self._max_workers = count
         self._shutdown = False
         self._process = os.getpid()
-        if on == "interpreters":
-            raise NotImplementedError("on='interpreters' is not there yet; use 'processes' or 'threads'")
         self._decision = f"{on}, because the executor was made so"
         name = thread_name_prefix or "motet"
         limit = _checked_count("memory_limit", memory_limit)
@@ -120,16 +119,24 @@ class Executor(concurrent.futures.Executor):
         modules = tuple(preload)
         begun, self._inherited = None, None
         self._workers: ProcessWorkers | ThreadWorkers | AutoWorkers
+        if on == "interpreters":
+            _check_interpreters()
+            if modules:
+                only_processes.append("preload")
+        if on in ("threads", "interpreters") and only_processes:
+            raise ValueError(
+                f"{_names(only_processes)} for on='processes', not for {on}, which share this process"
+            )
         if on == "threads":
-            if only_processes:
-                raise ValueError(
-                    f"{_names(only_processes)} for on='processes', not for threads, which share this process"
-                )
             for module in modules:
                 # One that cannot be imported is told of by the first call that wants it, as in processes.
                 with contextlib.suppress(Exception):
                     importlib.import_module(module)
             self._workers = ThreadWorkers(count, ThreadSetup(initializer, initargs), name)
+        elif on == "interpreters":
+            from .interpreters import InterpreterWorkers
+
+            self._workers = InterpreterWorkers(count, ThreadSetup(initializer, initargs), name)
         else:
             if initializer is not None:
                 begun, self._inherited = starting.dump(initializer, initargs)
@@ -353,6 +360,15 @@ def _names(options: list[str]) -> str:
     if len(options) == 1:
         return f"{options[0]} is"
     return f"{', '.join(options[:-1])} and {options[-1]} are"
+
+
+def _check_interpreters() -> None:
+    if find_spec("concurrent.interpreters") is None or not hasattr(os, "eventfd"):
+        here = f"Python {sys.version_info.major}.{sys.version_info.minor} on {sys.platform}"
+        raise NotImplementedError(
+            f"on='interpreters' needs Python 3.14 or later on Linux, and this is {here}: use on='processes', "
+            "or on='threads' for calls that mostly wait"
+        )
 
 
 def _checked_count(name: str, value: int | None) -> int | None:

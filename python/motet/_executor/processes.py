@@ -47,6 +47,9 @@ _busy: set[ProcessWorkers] = set()
 class ProcessWorkers(MortalCrew):
     """Worker processes, and the thread that looks after them."""
 
+    # Whether functions travel to the workers.
+    ships = True
+
     def __init__(self, settings: Settings) -> None:
         # It calls back only while this has work to do; a strong reference would make a cycle that stays.
         pool = _motet.Pool(weakref.proxy(self), load_result, settings.calls_per_worker or 0)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from motet import _motet
 
 from . import errors
-from .worker import CallStopped
+from .calls import CallStopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,11 +55,14 @@ class Crew:
         """Start one more worker."""
         name = f"{self._name}_{next(self._numbers)}"
         # As a daemon, since the program's end waits for those that are at work, and not for abandoned ones.
-        thread = threading.Thread(target=pool.work, name=name, daemon=True)
+        thread = threading.Thread(target=self._target(pool), name=name, daemon=True)
         with self._lock:
             self.threads = {other for other in self.threads if other.is_alive()}
             thread.start()
             self.threads.add(thread)
+
+    def _target(self, pool: _motet.ThreadPool) -> Callable[[], None]:
+        return pool.work
 
     def initialize(self) -> None:
         """What a worker does first, in its thread."""
@@ -72,6 +75,9 @@ class Crew:
         with self._lock:
             thread.start()
             self.watch = thread
+
+    def interrupt(self, identity: int) -> None:
+        """A thread is to raise `CallStopped`: have it run Python, if it waits. Threads need no help."""
 
     def abandon(self, identity: int) -> None:
         """Forget a thread whose call does not stop: nobody waits for its end any more."""
@@ -118,14 +124,17 @@ class ThreadWorkers:
     may be called by any thread.
     """
 
-    def __init__(self, count: int, setup: Setup, name: str) -> None:
-        """`name` is the beginning of each thread's name.
+    # Whether functions travel to the workers.
+    ships = False
+
+    def __init__(self, count: int, setup: Setup, name: str, crew: type[Crew] = Crew) -> None:
+        """`name` is the beginning of each thread's name, `crew` what starts them.
 
         Raises:
             ValueError: `count` is less than 1.
         """
         self.count = count
-        self.crew = Crew(setup, name)
+        self.crew = crew(setup, name)
         self.pool = _motet.ThreadPool(self.crew, count, CallStopped)
         self._let_go: weakref.finalize[[], ThreadWorkers] | None = None
         self._begin()
@@ -205,7 +214,7 @@ class ThreadWorkers:
         if self._let_go is not None:
             self._let_go.detach()
         crew = self.crew
-        self.crew = Crew(crew._setup, crew._name)
+        self.crew = type(crew)(crew._setup, crew._name)
         self.pool = _motet.ThreadPool(self.crew, self.count, CallStopped)
         self._begin()
 

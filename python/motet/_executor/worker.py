@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from motet import _motet
 
 from . import starting
+from .calls import CallStopped
 from .errors import NotShippable
 from .shipping import dump_result, load_call, load_function
 from .travelling_errors import dump_exception
@@ -29,13 +30,8 @@ if TYPE_CHECKING:
 # With this signal the parent says that it wants the call stopped that runs now. One that programs hardly use.
 STOP_SIGNAL = signal.SIGRTMIN + 7
 
-
 # Of this process, if it is a worker.
 current: _motet.Worker | None = None
-
-
-class CallStopped(BaseException):
-    """Raised in a call that is to end: its time is up, or it was cancelled. Not for programs to catch."""
 
 
 class Setup(NamedTuple):

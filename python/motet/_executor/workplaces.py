@@ -49,7 +49,7 @@ class Workplace:
             self._executor = self._loan.executor
         else:
             self._executor = Executor(on, plan.workers, initializer=plan.initializer, initargs=plan.initargs)
-        if not self.alone and isinstance(self._executor._workers, ProcessWorkers):
+        if not self.alone and self._executor._workers.ships:
             try:
                 data = dump_function(plan.function)
             except BaseException:

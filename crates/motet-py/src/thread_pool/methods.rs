@@ -84,11 +84,13 @@ impl ThreadPool {
         }
         this.start_watch(slf)?;
         let until = Instant::now() + GRACE;
-        let stopping = this.shared.slots().iter().any(|slot| slot.cancel(number, this.stopped(py), until));
-        if stopping {
-            this.shared.watch.expect(until);
-        }
-        Ok(stopping)
+        let slots = this.shared.slots();
+        let Some(slot) = slots.iter().find(|slot| slot.cancel(number, this.stopped(py), until)) else {
+            return Ok(false);
+        };
+        this.shared.watch.expect(until);
+        this.interrupt(py, slot);
+        Ok(true)
     }
 
     /// The numbers of the calls that workers are at.
@@ -197,6 +199,12 @@ impl ThreadPool {
 
     pub fn stopped<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
         self.stopped.bind(py)
+    }
+
+    /// Tells the policy of a thread that is to raise, in case it waits outside of Python.
+    pub fn interrupt(&self, py: Python<'_>, slot: &Slot) {
+        let told = self.policy(py).call_method1(intern!(py, "interrupt"), (slot.identity(),));
+        unless_raised(py, told);
     }
 
     #[inline]

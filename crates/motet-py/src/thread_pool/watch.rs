@@ -132,6 +132,7 @@ impl ThreadPool {
         };
         let until = Instant::now() + GRACE;
         let future = slot.time_is_up(number, self.stopped(py), until, error.is_none());
+        self.interrupt(py, slot);
         if let (Some(future), Some(error)) = (future, error) {
             unless_raised(py, call_future::finish(py, &future, Err(error.unbind())));
             future.drop_ref(py);
