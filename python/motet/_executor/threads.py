@@ -10,7 +10,6 @@ import os
 import threading
 import weakref
 from concurrent.futures import _base
-from concurrent.futures.thread import BrokenThreadPool
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from motet import _motet
@@ -30,10 +29,6 @@ class Setup(NamedTuple):
 
     initializer: Callable[..., object] | None = None
     initargs: tuple[Any, ...] = ()
-
-
-class ThreadInitializerFailed(errors.InitializerFailed, BrokenThreadPool):
-    """A worker thread could not begin, since its initializer raised: its exception is the `__cause__`."""
 
 
 class Crew:
@@ -92,9 +87,9 @@ class Crew:
             self.cause = error
         pool.break_()
 
-    def broken_error(self) -> ThreadInitializerFailed:
+    def broken_error(self) -> errors.ThreadInitializerFailed:
         """A new error for a call that cannot run."""
-        error = ThreadInitializerFailed("the initializer of a worker raised; no call can run")
+        error = errors.ThreadInitializerFailed("the initializer of a worker raised; no call can run")
         error.__cause__ = self.cause
         return error
 
