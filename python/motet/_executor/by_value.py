@@ -119,6 +119,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         key = id(func.__globals__)
         self.globals_ref.setdefault(key, namespaces.Origin(key))
         maker, arguments, state, _, _, _ = super()._dynamic_function_reduce(func)
+        namespaces.hold_back(state[1]["__globals__"])
         return maker, arguments, (key, state), None, None, namespaces.set_state
 
     def _reduce_class(self, cls: type) -> Any:

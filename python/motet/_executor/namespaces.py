@@ -1,15 +1,15 @@
 """The global variables of functions that travel by value, in a worker.
 
-Each version of a function has global variables of its own there, as the program had them when it was sent. But
-what a pool's initializer makes of them is for all functions that come later from the same module, as it would
-be if the worker had imported that: initializers set variables for the calls to come.
+Each version of a function has global variables of its own there, as the program had them when it was sent.
+But what a pool's initializer makes of them is for all functions that come later from the same module, as it
+would be if the worker had imported that: initializers set variables for the calls to come.
 """
 
 import contextlib
 import sys
 from collections.abc import Iterator
 from types import BuiltinFunctionType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 # What cannot be changed in place, or is newer in what comes later.
 _NOT_KEPT = (
@@ -30,6 +30,46 @@ class Origin(dict[str, Any]):
 
     def __reduce__(self) -> Any:
         return begin, (self.key, dict(self))
+
+
+# Where multiprocessing has what its processes share, and lets it travel to new processes alone.
+_SHARED = frozenset({"multiprocessing.queues", "multiprocessing.sharedctypes", "multiprocessing.synchronize"})
+
+
+class HeldBack:
+    """Stands for what processes share, for a function to find where the initializer has set nothing."""
+
+    def __init__(self, name: str) -> None:
+        self.__dict__["_name"] = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        self._refuse()
+
+    def _refuse(self, *_: object) -> NoReturn:
+        raise RuntimeError(
+            f"{self._name!r} is shared by processes and reaches workers as they begin: "
+            "hand it to the initializer of the pool, and have that set it"
+        )
+
+    __setattr__ = __enter__ = __exit__ = __getitem__ = __setitem__ = __len__ = __iter__ = _refuse
+
+
+def hold_back(variables: dict[str, Any]) -> None:
+    """Of a function's global variables, those that cannot be sent with it but by an initializer."""
+    if "multiprocessing.context" in sys.modules:
+        for name, value in variables.items():
+            if _is_shared(value):
+                variables[name] = HeldBack(name)
+
+
+def _is_shared(value: object) -> bool:
+    homes = {base.__module__ for base in type(value).__mro__}
+    if "_ctypes" in homes:
+        # `multiprocessing.RawValue` and `RawArray` make it what it is.
+        return hasattr(value, "_wrapper")
+    return not _SHARED.isdisjoint(homes)
 
 
 # What the initializer has left, by key.
@@ -59,7 +99,8 @@ def set_state(function: FunctionType, state: tuple[int, Any]) -> None:
 def of_initializer() -> Iterator[None]:
     """In a worker: the initializer and its arguments are loaded meanwhile."""
     global _begun
-    _begun = begun = []
+    begun: list[tuple[int, dict[str, Any]]] = []
+    _begun = begun
     try:
         yield
     finally:

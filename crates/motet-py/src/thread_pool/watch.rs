@@ -109,7 +109,8 @@ impl ThreadPool {
                         if let Some((call, stop)) = slot.abandon(number) {
                             this.abandon(slf, &slot, call, stop);
                         }
-                        None
+                        // It may have been the last worker, and nobody else will look.
+                        Some(now)
                     }
                 };
                 next = next.into_iter().chain(due).min();

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import CancelledError
 from itertools import islice
-from multiprocessing.pool import MaybeEncodingError
+from multiprocessing import pool
 from typing import TYPE_CHECKING, Any
 
 from motet._executor.chunks import Outcome, Task, carrying, dump_function, run_chunk, run_shipped
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     # A function to submit, with its arguments.
     Call = tuple[Callable[..., Any], tuple[Any, ...]]
+
+# Its type stubs leave out what it raises.
+_stock: Any = pool
 
 
 def of_chunks(function: Callable[..., Any], several: bool, ships: bool) -> Callable[[list[Any]], Call]:
@@ -67,7 +70,8 @@ def _as_multiprocessing_says(error: BaseException) -> BaseException:
         return error
     cause = error.__cause__
     if isinstance(cause, RemoteTraceback):
-        return MaybeEncodingError(error, "(it stayed in the worker)")
+        told: BaseException = _stock.MaybeEncodingError(error, "(it stayed in the worker)")
+        return told
     if cause is None:
         return error
     # What pickling has raised; which part it was about is worth knowing too.

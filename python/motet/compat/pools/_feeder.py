@@ -62,5 +62,6 @@ class Feeder:
                 function, arguments = call
                 results._add(self._executor.submit(function, *arguments))
         except BaseException as error:
-            return error
+            if not self._stopped:
+                return error
         return CancelledError("the pool was terminated")

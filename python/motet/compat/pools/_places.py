@@ -1,7 +1,7 @@
 """Where programs look for Python's pools, and what they find there once `install()` was called.
 
-Each class is put in place right after the import of the module that has Python's, and before anybody gets that
-module. Nothing is imported for a program that has no pools.
+Each class is put in place right after the import of the module that has Python's, and before anybody gets
+that module. Nothing is imported for a program that has no pools.
 """
 
 from __future__ import annotations

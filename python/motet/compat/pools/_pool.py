@@ -9,7 +9,7 @@ from multiprocessing import get_context, pool
 from multiprocessing.pool import CLOSE, INIT, RUN, TERMINATE
 from typing import TYPE_CHECKING, Any
 
-from motet._executor import machine
+from motet._executor import errors, machine
 from motet._executor.executor import Executor
 from motet._executor.processes import GRACE, ProcessWorkers
 
@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ._calls import Call
-    from ._results import _Callback
+    from ._results import Callback
 
 _Stock: Any = pool.Pool
 
 _open: weakref.WeakSet[Pool] = weakref.WeakSet()
+# Made before the interpreter's exit, which does not let the module of its base be imported any more.
+_WorkerDied = errors.WorkerDied
 
 
 class Pool(_Stock):  # type: ignore[misc]
@@ -59,9 +61,7 @@ class Pool(_Stock):  # type: ignore[misc]
             processes = machine.usable_cpus()
         if processes < 1:
             raise ValueError("Number of processes must be at least 1")
-        if maxtasksperchild is not None and not (
-            isinstance(maxtasksperchild, int) and maxtasksperchild > 0
-        ):
+        if maxtasksperchild is not None and not (isinstance(maxtasksperchild, int) and maxtasksperchild > 0):
             raise ValueError("maxtasksperchild must be a positive int or None")
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
@@ -131,8 +131,8 @@ class Pool(_Stock):  # type: ignore[misc]
         func: Callable[..., Any],
         args: Sequence[Any] = (),
         kwds: Mapping[str, Any] | None = None,
-        callback: _Callback = None,
-        error_callback: _Callback = None,
+        callback: Callback = None,
+        error_callback: Callback = None,
     ) -> AsyncResult:
         """Begin `func(*args, **kwds)`; when it ends, a thread calls the callback that fits."""
         self._check_running()
@@ -161,8 +161,8 @@ class Pool(_Stock):  # type: ignore[misc]
         func: Callable[[Any], Any],
         iterable: Iterable[Any],
         chunksize: int | None = None,
-        callback: _Callback = None,
-        error_callback: _Callback = None,
+        callback: Callback = None,
+        error_callback: Callback = None,
     ) -> MapResult:
         """Begin `map`; when all of it ends, a thread calls the callback that fits."""
         return self._begin_map(False, func, iterable, chunksize, callback, error_callback)
@@ -172,8 +172,8 @@ class Pool(_Stock):  # type: ignore[misc]
         func: Callable[..., Any],
         iterable: Iterable[Iterable[Any]],
         chunksize: int | None = None,
-        callback: _Callback = None,
-        error_callback: _Callback = None,
+        callback: Callback = None,
+        error_callback: Callback = None,
     ) -> MapResult:
         """Begin `starmap`; when all of it ends, a thread calls the callback that fits."""
         return self._begin_map(True, func, iterable, chunksize, callback, error_callback)
@@ -184,8 +184,8 @@ class Pool(_Stock):  # type: ignore[misc]
         func: Callable[..., Any],
         iterable: Iterable[Any],
         chunksize: int | None,
-        callback: _Callback,
-        error_callback: _Callback,
+        callback: Callback,
+        error_callback: Callback,
     ) -> MapResult:
         self._check_running()
         items = list(iterable)
@@ -202,9 +202,7 @@ class Pool(_Stock):  # type: ignore[misc]
 
     # ---- many calls, one result after the other ----
 
-    def imap(
-        self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1
-    ) -> Iterator[Any]:
+    def imap(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1) -> Iterator[Any]:
         """The results of `func(item)` in order, as an iterator; the items are taken in a thread."""
         return self._begin_imap(IMapIterator(), func, iterable, chunksize)
 
@@ -289,7 +287,7 @@ def _checked_size(chunksize: int) -> int:
 
 
 def _end_all() -> None:
-    """At the interpreter's exit: what has not been waited for is not done any more, as with Python's pools."""
+    """At the interpreter's exit: what nobody has waited for is not done, as with Python's pools."""
     for left in list(_open):
         left._end_at_exit()
 

@@ -16,7 +16,7 @@ _Stock: Any = process.ProcessPoolExecutor
 
 
 class ProcessPoolExecutor(Executor, _Stock):  # type: ignore[misc]
-    """`motet.Executor` on processes, with the arguments of Python's class, of which it also is one. Thread-safe.
+    """`motet.Executor` on processes, with the arguments of Python's class; it also is one. Thread-safe.
 
     As with Python's, a worker that dies breaks the pool for good: all calls raise `BrokenProcessPool`.
 

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
 
+    Callback = Callable[[Any], object] | None
+
 _StockResult: Any = pool.ApplyResult
 _StockIterator: Any = pool.IMapIterator
-
-_Callback = "Callable[[Any], object] | None"
 
 
 class AsyncResult(_StockResult):  # type: ignore[misc]
     """The result of `apply_async`, now or later. Thread-safe."""
 
-    def __init__(self, callback: _Callback, error_callback: _Callback) -> None:
+    def __init__(self, callback: Callback, error_callback: Callback) -> None:
         self._event = threading.Event()
         self._callbacks = callback, error_callback
         self._success = True
@@ -79,7 +79,7 @@ class AsyncResult(_StockResult):  # type: ignore[misc]
 class MapResult(AsyncResult):
     """The result of `map_async`: a list, once all of its chunks are done."""
 
-    def __init__(self, chunks: int, callback: _Callback, error_callback: _Callback) -> None:
+    def __init__(self, chunks: int, callback: Callback, error_callback: Callback) -> None:
         super().__init__(callback, error_callback)
         self._parts: list[list[Any]] = [[] for _ in range(chunks)]
         self._left = chunks

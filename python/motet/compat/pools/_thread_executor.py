@@ -19,7 +19,7 @@ _numbers = itertools.count()
 
 
 class ThreadPoolExecutor(Executor, STOCK):  # type: ignore[misc]
-    """`motet.Executor` on threads, with the arguments of Python's class, of which it also is one. Thread-safe.
+    """`motet.Executor` on threads, with the arguments of Python's class; it also is one. Thread-safe.
 
     Args:
         max_workers: How many threads at most; None: four more than the processors that this process may use,
