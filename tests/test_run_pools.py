@@ -28,7 +28,7 @@ WAYS = {
     "from concurrent.futures.thread import ThreadPoolExecutor as Pool": "ThreadPoolExecutor",
     "import concurrent.futures.process as p\nPool = p.ProcessPoolExecutor": "ProcessPoolExecutor",
     "from concurrent.futures import *\nPool = ThreadPoolExecutor": "ThreadPoolExecutor",
-    "from motet import Executor\nfrom concurrent.futures.thread import *\nPool = ThreadPoolExecutor": "ThreadPoolExecutor",
+    "from motet import map\nfrom concurrent.futures import *\nPool=ThreadPoolExecutor": "ThreadPoolExecutor",
     "import asyncio\nfrom concurrent.futures import ThreadPoolExecutor as Pool": "ThreadPoolExecutor",
     "from multiprocessing import Pool": "Pool",
     "import multiprocessing.pool\nPool = multiprocessing.pool.Pool": "Pool",

@@ -1,12 +1,7 @@
 """motet's workers in the place of Python's own pools: of `concurrent.futures` and of `multiprocessing`.
 
-`motet run --pools` calls `install()`; a program may do so itself, before it imports what has pools:
-
->>> from motet.compat import pools
->>> pools.install()
-
-The classes can also be used by name, as those of Python can: `ProcessPoolExecutor`, `ThreadPoolExecutor`,
-`Pool`, `ThreadPool`.
+`motet run --pools` calls `install()`; a program may do so itself, before it imports what has pools. The
+classes can also be used by name, as those of Python can.
 """
 
 from __future__ import annotations
