@@ -15,7 +15,7 @@ from pathlib import Path
 import motet
 import pytest
 from conftest import RunProgram
-from executor_helpers import LIMIT, Left, append, end, is_alive, nap_deaf, wait_until
+from executor_helpers import LIMIT, Left, append, end, is_alive, is_asleep, nap_deaf, wait_until
 from motet.compat.pools import Pool, ThreadPool
 
 pytestmark = [
@@ -202,6 +202,7 @@ def test_ctrl_c_ends_the_program_and_its_workers(wait: str, tmp_path: Path) -> N
     )
     assert process.stdout is not None
     workers = [int(process.stdout.readline()) for _ in range(2)]
+    wait_until(lambda: is_asleep(process.pid))
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == -signal.SIGINT

@@ -11,7 +11,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from executor_helpers import LIMIT, is_alive, wait_until
+from executor_helpers import LIMIT, is_alive, is_asleep, wait_until
 
 pytestmark = [
     pytest.mark.thread_unsafe(reason="each thread would start programs with workers of their own"),
@@ -299,6 +299,7 @@ def test_ctrl_c_ends_the_program(kind: str, tmp_path: Path) -> None:
     )
     assert process.stdout is not None
     worker = int(process.stdout.readline())
+    wait_until(lambda: is_asleep(process.pid))
     os.kill(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == -signal.SIGINT, errors

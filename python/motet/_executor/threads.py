@@ -46,15 +46,27 @@ class Crew:
         self._numbers = itertools.count()
         self._lock = threading.Lock()
 
-    def start_worker(self, pool: _motet.ThreadPool) -> None:
-        """Start one more worker."""
+    def start_worker(self, pool: _motet.ThreadPool) -> BaseException | None:
+        """Start one more worker.
+
+        What raises has started none. What a signal's handler has raised when there was one is returned.
+        """
         name = f"{self._name}_{next(self._numbers)}"
         # As a daemon, since the program's end waits for those that are at work, and not for abandoned ones.
-        thread = threading.Thread(target=pool.work, name=name, daemon=True)
+        # Whoever takes what is in it decides whether there is a worker.
+        turn = [pool.work]
+        thread = threading.Thread(target=_take_turn, args=(turn,), name=name, daemon=True)
+        interruption = None
         with self._lock:
             self.threads = {other for other in self.threads if other.is_alive()}
-            thread.start()
+            try:
+                thread.start()
+            except BaseException as error:
+                if _taken(turn) is not None:
+                    raise
+                interruption = error
             self.threads.add(thread)
+        return interruption
 
     def initialize(self) -> None:
         """What a worker does first, in its thread."""
@@ -99,6 +111,19 @@ class Crew:
             threads = [*self.threads, self.watch] if self.watch is not None else list(self.threads)
         here = threading.current_thread()
         return [thread for thread in threads if thread is not here and thread.is_alive()]
+
+
+def _taken(turn: list[Callable[[], None]]) -> Callable[[], None] | None:
+    try:
+        return turn.pop()
+    except IndexError:
+        return None
+
+
+def _take_turn(turn: list[Callable[[], None]]) -> None:
+    work = _taken(turn)
+    if work is not None:
+        work()
 
 
 class ThreadWorkers:

@@ -154,10 +154,11 @@ fn parker(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 /// Waits until somebody releases the lock, which is in the future, or the time is over.
 fn park<'py>(this: This<'_, 'py>, lock: &Bound<'py, PyAny>, patience: &Patience) -> PyResult<()> {
     let py = lock.py();
-    let acquired = match patience.left() {
+    // A signal that has come on the way here would not end the wait.
+    let acquired = py.check_signals().and_then(|()| match patience.left() {
         None => call::method(lock, intern!(py, "acquire")),
         Some(left) => lock.call_method1(intern!(py, "acquire"), (true, left)),
-    };
+    });
     if acquired.as_ref().is_ok_and(|acquired| acquired.is_truthy().unwrap_or(false)) {
         return Ok(());
     }
