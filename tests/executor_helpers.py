@@ -61,7 +61,7 @@ def is_alive(pid: int) -> bool:
 
 
 def is_asleep(pid: int) -> bool:
-    """Whether a process's main thread waits: a signal that comes in the moment before may not end the wait."""
+    """Whether a main thread waits: a signal that comes in the moment before may not end the wait."""
     return Path(f"/proc/{pid}/task/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
 
 
