@@ -60,6 +60,11 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def is_asleep(pid: int) -> bool:
+    """Whether a main thread waits: a signal that comes in the moment before may not end the wait."""
+    return Path(f"/proc/{pid}/task/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+
+
 def zygotes() -> list[int]:
     """The zygotes of this process."""
     from motet._executor import zygotes

@@ -7,6 +7,7 @@ import threading
 import time
 from typing import Any
 
+import motet
 import pytest
 from conftest import RunProgram
 from motet._executor.calls import CallStopped
@@ -240,3 +241,20 @@ def test_an_abandoned_thread_that_outlives_the_interpreter_does_no_harm(run_prog
         """
     done = run_program(program)
     assert (done.returncode, done.stdout.split()) == (0, ["CallTimeout", "8"]), done.stderr
+
+
+def test_ending_by_force_does_not_wait_for_threads_that_do_not_stop() -> None:
+    begun, go_on = threading.Barrier(3), threading.Lock()
+    with go_on:
+        executor = motet.Executor("threads", 2)
+        calls = [executor.submit(wait_deaf, begun, go_on) for _ in range(2)]
+        begun.wait(30)
+        executor.shutdown(kill=True)
+        assert all(call.cancelled() for call in calls)
+
+
+def wait_deaf(begun: threading.Barrier, lock: threading.Lock) -> None:
+    """Waits for a lock, which nothing interrupts."""
+    begun.wait(30)
+    with lock:
+        pass

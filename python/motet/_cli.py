@@ -33,6 +33,7 @@ class _Options:
     blocked_after: float = 100.0
     native_tasks: bool = False
     native_streams: bool = False
+    pools: bool = False
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,6 +84,10 @@ def _run(options: _Options, words: list[str]) -> int:
     except (_launch.CannotOpen, _Refused) as problem:
         return _refuse(str(problem))
     _follow_imports(options, recorder)
+    if options.pools:
+        from motet.compat import pools
+
+        pools.install()
     _launch.run(program)
     return 0
 

@@ -32,6 +32,7 @@ options:
   --native-tasks        tasks and futures are motet's own, faster than asyncio's
   --native-streams      asyncio.open_connection, asyncio.start_server and their Unix kin give motet's
                         streams, which are faster
+  --pools               ProcessPoolExecutor, ThreadPoolExecutor and multiprocessing.Pool are motet's
   -h, --help            show this help and exit
 
 Options of the interpreter go before motet: python -X dev -W error -m motet run script.py"""
@@ -65,6 +66,7 @@ def run_parser() -> argparse.ArgumentParser:
     parser.add_argument("--blocked-after", type=_milliseconds, metavar="MILLISECONDS", help=hidden)
     parser.add_argument("--native-tasks", action="store_true", help=hidden)
     parser.add_argument("--native-streams", action="store_true", help=hidden)
+    parser.add_argument("--pools", action="store_true", help=hidden)
     return parser
 
 

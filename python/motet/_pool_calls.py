@@ -34,9 +34,14 @@ class PoolMethods(LoopBase):
             return super().run_in_executor(None, func, *args)
         watched = _Watched(executor)
         outcome = super().run_in_executor(watched, func, *args)  # type: ignore[arg-type]
-        if isinstance(watched.future, _motet.CallFutureCore):
+        if isinstance(watched.future, _motet.CallFutureCore) and _stops(executor):
             outcome.add_done_callback(partial(_stop, watched.future))
         return outcome
+
+
+def _stops(executor: Any) -> bool:
+    # Not those that stand in for Python's own, which never do.
+    return getattr(executor, "_stops_what_is_cancelled", True)
 
 
 def _stop(call: "_motet.CallFutureCore[Any]", outcome: "asyncio.Future[Any]") -> None:

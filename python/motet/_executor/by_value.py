@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import cloudpickle  # type: ignore[import-untyped]
 
-from . import classes, modules
+from . import classes, modules, namespaces
 from .captures import Watch, watch
 
 BufferCallback = Callable[[PickleBuffer], object]
@@ -112,6 +112,15 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if issubclass(kind, BaseException):
             return _reduce_exception(obj)
         return NotImplemented
+
+    def _dynamic_function_reduce(self, func: FunctionType) -> Any:
+        if not self._to_worker:
+            return super()._dynamic_function_reduce(func)
+        key = id(func.__globals__)
+        self.globals_ref.setdefault(key, namespaces.Origin(key))
+        maker, arguments, state, _, _, _ = super()._dynamic_function_reduce(func)
+        namespaces.hold_back(state[1]["__globals__"])
+        return maker, arguments, (key, state), None, None, namespaces.set_state
 
     def _reduce_class(self, cls: type) -> Any:
         if not self._to_worker:

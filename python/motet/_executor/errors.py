@@ -1,6 +1,6 @@
 """What goes wrong between a program and its workers, as exceptions.
 
-Two are made when they are first asked for: the homes of their base classes load `logging` and
+Some are made when they are first asked for: the homes of their base classes load `logging` and
 `multiprocessing`, which workers, and programs that lose none, never need.
 """
 
@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from concurrent.futures import BrokenExecutor
     from concurrent.futures.process import BrokenProcessPool
+    from concurrent.futures.thread import BrokenThreadPool
 
 __all__ = [
     "ArenaFull",
@@ -26,6 +27,7 @@ __all__ = [
     "NotShippable",
     "RemoteError",
     "RemoteTraceback",
+    "ThreadInitializerFailed",
     "WorkerDied",
 ]
 
@@ -99,6 +101,9 @@ if TYPE_CHECKING:
     class InitializerFailed(MotetError, BrokenExecutor):
         """A worker could not begin, since its initializer raised: its exception is the `__cause__`."""
 
+    class ThreadInitializerFailed(InitializerFailed, BrokenThreadPool):
+        """A worker thread could not begin, since its initializer raised: its exception is the `__cause__`."""
+
     class WorkerDied(MotetError, BrokenProcessPool):
         """The worker that ran a call died: killed, out of memory, or crashed in compiled code.
 
@@ -113,6 +118,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> object:
+        bases = (MotetError,)
         if name == "WorkerDied":
             from concurrent.futures.process import BrokenProcessPool as base
 
@@ -123,9 +129,15 @@ else:
 
             doc = "A worker could not begin, since its initializer raised: its exception is the `__cause__`."
             members = {}
+        elif name == "ThreadInitializerFailed":
+            from concurrent.futures.thread import BrokenThreadPool as base
+
+            bases = (sys.modules[__name__].InitializerFailed,)
+            doc = "A worker thread could not begin, since its initializer raised: that is the `__cause__`."
+            members = {}
         else:
             problem = f"module {__name__!r} has no attribute {name!r}"
             raise AttributeError(problem, name=name, obj=sys.modules[__name__])
-        made = type(name, (MotetError, base), {"__module__": __name__, "__doc__": doc, **members})
+        made = type(name, (*bases, base), {"__module__": __name__, "__doc__": doc, **members})
         # Threads that ask at once get one class.
         return globals().setdefault(name, made)

@@ -75,6 +75,9 @@ class Executor(concurrent.futures.Executor):
     shared memory.
     """
 
+    # Whether an event loop whose future of a call is cancelled stops the call.
+    _stops_what_is_cancelled = True
+
     def __init__(
         self,
         on: _Place = "auto",

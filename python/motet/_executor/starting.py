@@ -11,6 +11,8 @@ import sys
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from . import namespaces
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -75,7 +77,8 @@ def load(data: bytes, descriptors: Iterable[int]) -> tuple[Callable[..., object]
 
     _inherited[:] = descriptors
     try:
-        initializer, arguments = loads(data)
+        with namespaces.of_initializer():
+            initializer, arguments = loads(data)
     finally:
         _close(_inherited)
         _inherited.clear()

@@ -10,7 +10,6 @@ import os
 import threading
 import weakref
 from concurrent.futures import _base
-from concurrent.futures.thread import BrokenThreadPool
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from motet import _motet
@@ -32,10 +31,6 @@ class Setup(NamedTuple):
     initargs: tuple[Any, ...] = ()
 
 
-class ThreadInitializerFailed(errors.InitializerFailed, BrokenThreadPool):
-    """A worker thread could not begin, since its initializer raised: its exception is the `__cause__`."""
-
-
 class Crew:
     """The threads of a pool, as far as they are Python's: what the core asks for.
 
@@ -51,15 +46,27 @@ class Crew:
         self._numbers = itertools.count()
         self._lock = threading.Lock()
 
-    def start_worker(self, pool: _motet.ThreadPool) -> None:
-        """Start one more worker."""
+    def start_worker(self, pool: _motet.ThreadPool) -> BaseException | None:
+        """Start one more worker.
+
+        What raises has started none. What a signal's handler has raised when there was one is returned.
+        """
         name = f"{self._name}_{next(self._numbers)}"
         # As a daemon, since the program's end waits for those that are at work, and not for abandoned ones.
-        thread = threading.Thread(target=self._target(pool), name=name, daemon=True)
+        # Whoever takes what is in it decides whether there is a worker.
+        turn = [self._target(pool)]
+        thread = threading.Thread(target=_take_turn, args=(turn,), name=name, daemon=True)
+        interruption = None
         with self._lock:
             self.threads = {other for other in self.threads if other.is_alive()}
-            thread.start()
+            try:
+                thread.start()
+            except BaseException as error:
+                if _taken(turn) is not None:
+                    raise
+                interruption = error
             self.threads.add(thread)
+        return interruption
 
     def _target(self, pool: _motet.ThreadPool) -> Callable[[], None]:
         return pool.work
@@ -98,9 +105,9 @@ class Crew:
             self.cause = error
         pool.break_()
 
-    def broken_error(self) -> ThreadInitializerFailed:
+    def broken_error(self) -> errors.ThreadInitializerFailed:
         """A new error for a call that cannot run."""
-        error = ThreadInitializerFailed("the initializer of a worker raised; no call can run")
+        error = errors.ThreadInitializerFailed("the initializer of a worker raised; no call can run")
         error.__cause__ = self.cause
         return error
 
@@ -110,6 +117,19 @@ class Crew:
             threads = [*self.threads, self.watch] if self.watch is not None else list(self.threads)
         here = threading.current_thread()
         return [thread for thread in threads if thread is not here and thread.is_alive()]
+
+
+def _taken(turn: list[Callable[[], None]]) -> Callable[[], None] | None:
+    try:
+        return turn.pop()
+    except IndexError:
+        return None
+
+
+def _take_turn(turn: list[Callable[[], None]]) -> None:
+    work = _taken(turn)
+    if work is not None:
+        work()
 
 
 class ThreadWorkers:

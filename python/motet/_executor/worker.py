@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from motet import _motet
 
-from . import starting
+from . import namespaces, starting
 from .calls import CallStopped
 from .errors import NotShippable
 from .shipping import dump_result, load_call, load_function
@@ -111,6 +111,7 @@ def main(request: Spawn, descriptors: list[int], zygote: int) -> int:
         if setup.initializer is not None:
             initializer, initargs = starting.load(setup.initializer, inherited)
             initializer(*initargs)
+            namespaces.keep()
     except BaseException as error:
         worker.fail(dump_exception(error))
         _log_failure()
@@ -131,9 +132,7 @@ def _settle(request: Spawn) -> None:
     os.environ.clear()
     os.environ.update(request.environment)
     if request.authentication is not None:
-        from multiprocessing.process import current_process
-
-        current_process().authkey = request.authentication
+        _be_a_process(request.name, request.authentication)
     # Whole lines, as they are written.
     sys.stdout = _lines(1)
     sys.stderr = _lines(2)
@@ -141,6 +140,16 @@ def _settle(request: Spawn) -> None:
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()
+
+
+def _be_a_process(name: str, authentication: bytes) -> None:
+    """What programs ask multiprocessing about the process that they run in."""
+    from multiprocessing.process import current_process
+
+    process: Any = current_process()
+    process.authkey = authentication
+    process.name = name
+    process._identity = (int(name.rpartition("-")[2]),)
 
 
 def _lines(descriptor: int) -> io.TextIOWrapper:

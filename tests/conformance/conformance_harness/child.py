@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from . import multiprocessing_pools
 from .loops import CountingFactory, factory_of, install
 from .native_tasks import factory_with_native_tasks, put_classes_in_place
 from .process_pools import use_motet_for_suite
@@ -47,6 +48,8 @@ def _run(suite: Suite, request: dict[str, Any], recorder: Recorder, factory: Cou
         _leave_out_resources()
     if suite.process_pools:
         use_motet_for_suite(factory.count)
+    if suite.multiprocessing_pools:
+        multiprocessing_pools.use_motet_for_suite(factory.count)
     if suite.native_streams:
         use_native_streams()
     if suite.native_tasks:

@@ -10,7 +10,7 @@ from concurrent import futures
 from concurrent.futures import process
 from typing import Any
 
-import motet
+from motet.compat import pools
 
 from .paths import CONFORMANCE
 
@@ -28,28 +28,12 @@ VARIABLE = "MOTET_CONFORMANCE_POOLS"
 _on_made: Callable[[], object] = int
 
 
-class ProcessPoolExecutor(motet.Executor):
-    """`motet.Executor` with the arguments of Python's class, and as final about dead workers as that."""
+class ProcessPoolExecutor(pools.ProcessPoolExecutor):
+    """motet's class; tells of each executor that is made."""
 
-    def __init__(
-        self,
-        max_workers: int | None = None,
-        mp_context: object = None,
-        initializer: Callable[..., object] | None = None,
-        initargs: tuple[Any, ...] = (),
-        *,
-        max_tasks_per_child: int | None = None,
-    ) -> None:
+    def __init__(self, *arguments: Any, **named: Any) -> None:
         _on_made()
-        super().__init__(
-            "processes",
-            max_workers,
-            mp_context=mp_context,
-            initializer=initializer,
-            initargs=initargs,
-            max_tasks_per_child=max_tasks_per_child,
-            strict=True,
-        )
+        super().__init__(*arguments, **named)
 
 
 def use_motet() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from . import native_tasks, process_pools, uvloop_source
+from . import multiprocessing_pools, native_tasks, process_pools, uvloop_source
 from .uvloop_source import Unavailable
 
 
@@ -25,10 +25,11 @@ class Suite:
     native_tasks: bool = False
     native_streams: bool = False
     process_pools: bool = False
+    multiprocessing_pools: bool = False
 
     def needs_motet(self) -> bool:
         """Whether the suite says nothing about other loops."""
-        return self.native_tasks or self.native_streams or self.process_pools
+        return self.native_tasks or self.native_streams or self.process_pools or self.multiprocessing_pools
 
     def unavailable(self) -> str | None:
         """Why the suite cannot run here, or None when it can."""
@@ -124,4 +125,15 @@ PROCESS_POOLS = Suite(
     process_pools.concerns_process_pools,
     process_pools=True,
 )
-SUITES = {suite.name: suite for suite in (CPYTHON, NATIVE_STREAMS, NATIVE_TASKS, UVLOOP, PROCESS_POOLS)}
+_MULTIPROCESSING = "test.test_multiprocessing_spawn"
+MULTIPROCESSING_POOLS = Suite(
+    "multiprocessing-pools",
+    "CPython's tests of multiprocessing.Pool on motet's pools",
+    _MULTIPROCESSING,
+    lambda: [name for name in _cpython_modules(_MULTIPROCESSING) if name in multiprocessing_pools.MODULES],
+    lambda: _prepare_cpython(_MULTIPROCESSING),
+    multiprocessing_pools.concerns_pools,
+    multiprocessing_pools=True,
+)
+_ALL = (CPYTHON, NATIVE_STREAMS, NATIVE_TASKS, UVLOOP, PROCESS_POOLS, MULTIPROCESSING_POOLS)
+SUITES = {suite.name: suite for suite in _ALL}

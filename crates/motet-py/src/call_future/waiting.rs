@@ -189,6 +189,8 @@ fn park<'py>(this: This<'_, 'py>, lock: &Bound<'py, PyAny>, patience: &Patience)
 fn acquire(lock: &Bound<'_, PyAny>, patience: &Patience) -> PyResult<bool> {
     let py = lock.py();
     loop {
+        // A signal that has come on the way here would not end the wait.
+        py.check_signals()?;
         let acquired = match patience.slice() {
             None => call::method(lock, intern!(py, "acquire")),
             Some(seconds) => lock.call_method1(intern!(py, "acquire"), (true, seconds)),
@@ -199,7 +201,6 @@ fn acquire(lock: &Bound<'_, PyAny>, patience: &Patience) -> PyResult<bool> {
         if patience.is_over() {
             return Ok(false);
         }
-        py.check_signals()?;
     }
 }
 

@@ -5,7 +5,7 @@ use super::pool::Shared;
 use super::slot::Slot;
 use super::watch::GRACE;
 use crate::call_future;
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyException, PyRuntimeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -54,6 +54,10 @@ impl ThreadPool {
         shared.unfinished.fetch_add(1, Ordering::SeqCst);
         shared.queues.insert(Call { number, future: Some(future), body, options });
         if let Err(error) = shared.provide(slf.as_any(), this.policy(py)) {
+            // What the handler of a signal has raised is for the program.
+            if !error.is_instance_of::<PyException>(py) {
+                return Err(error);
+            }
             // With any worker left the call will run.
             if shared.workers.load(Ordering::SeqCst) == 0 && this.withdraw(py, number) {
                 return Err(error);

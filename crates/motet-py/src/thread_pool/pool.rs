@@ -114,10 +114,13 @@ impl Shared {
     #[inline]
     pub fn provide(&self, pool: &Bound<'_, PyAny>, policy: &Bound<'_, PyAny>) -> PyResult<()> {
         if self.reserve() {
-            let started = policy.call_method1(intern!(pool.py(), "start_worker"), (pool,));
-            if let Err(error) = started {
-                self.give_room_back();
-                return Err(error);
+            match policy.call_method1(intern!(pool.py(), "start_worker"), (pool,)) {
+                Ok(interruption) if interruption.is_none() => {}
+                Ok(interruption) => return Err(PyErr::from_value(interruption)),
+                Err(error) => {
+                    self.give_room_back();
+                    return Err(error);
+                }
             }
         } else {
             self.idle.wake_one();

@@ -145,8 +145,6 @@ impl ThreadPool {
         shared.discharge(slot);
         shared.abandoned.fetch_add(1, Ordering::SeqCst);
         shared.give_room_back();
-        // It may have been the last one of a pool that is closed.
-        shared.watch.ring();
         let told = self.policy(py).call_method1(intern!(py, "abandon"), (slot.identity(),));
         unless_raised(py, told);
         match stop {
