@@ -122,10 +122,8 @@ class Executor(concurrent.futures.Executor):
         modules = tuple(preload)
         begun, self._inherited = None, None
         self._workers: ProcessWorkers | ThreadWorkers | AutoWorkers
-        if on == "interpreters":
-            _check_interpreters()
-            if modules:
-                only_processes.append("preload")
+        if on == "interpreters" and modules:
+            only_processes.append("preload")
         if on in ("threads", "interpreters") and only_processes:
             raise ValueError(
                 f"{_names(only_processes)} for on='processes', not for {on}, which share this process"
@@ -137,6 +135,7 @@ class Executor(concurrent.futures.Executor):
                     importlib.import_module(module)
             self._workers = ThreadWorkers(count, ThreadSetup(initializer, initargs), name)
         elif on == "interpreters":
+            _check_interpreters()
             from .interpreters import InterpreterWorkers
 
             self._workers = InterpreterWorkers(count, ThreadSetup(initializer, initargs), name)

@@ -8,8 +8,8 @@ from multiprocessing import pool
 from typing import TYPE_CHECKING, Any
 
 from motet._executor.chunks import Outcome, Task, carrying, dump_function, run_chunk, run_shipped
-from motet._executor.course import SMALL
 from motet._executor.errors import NotShippable, RemoteTraceback
+from motet._executor.workplaces import SMALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from motet._executor import errors, machine
 from motet._executor.executor import Executor
-from motet._executor.processes import GRACE, ProcessWorkers
+from motet._executor.processes import ProcessWorkers
+from motet._executor.stopping import GRACE
 
 from . import _places
 from ._calls import chunks_of, of_chunks, outcome
