@@ -81,6 +81,19 @@ def test_a_strict_pool_breaks() -> None:
             executor.submit(int).result(LIMIT)
 
 
+def test_a_strict_pool_tells_what_broke_it() -> None:
+    with motet.Executor("processes", 2, strict=True) as executor:
+        other = executor.submit(nap, LIMIT)
+        wait_until(other.running)
+        idle = executor.submit(os.getpid).result(LIMIT)
+        os.kill(idle, signal.SIGTERM)
+        # Its worker is killed, but that is not what happened.
+        with pytest.raises(motet.WorkerDied, match="SIGTERM"):
+            other.result(LIMIT)
+        with pytest.raises(motet.WorkerDied, match="SIGTERM"):
+            executor.submit(int).result(LIMIT)
+
+
 def test_a_function_that_cannot_be_loaded_alive_ends_its_own_call_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
