@@ -461,7 +461,7 @@ class ProcessWorkers:
                 self.pool.queue_again(number)
                 return
         too_large = stopping is not None and stopping.number == number
-        error = _worker_died(str(call or "a call"), worker, ended, too_large)
+        error: BaseException = _worker_died(str(call or "a call"), worker, ended, too_large)
         if self.settings.strict and self.broken is not None:
             # The pool's end has ended this worker: what its call is to tell is how that came.
             error = errors.fresh(self.broken)
