@@ -83,6 +83,32 @@ def test_a_strict_pool_breaks() -> None:
             executor.submit(int).result(LIMIT)
 
 
+def test_a_strict_pool_tells_what_broke_it() -> None:
+    with motet.Executor("processes", 2, strict=True) as executor:
+        other = executor.submit(nap, LIMIT)
+        wait_until(other.running)
+        idle = executor.submit(os.getpid).result(LIMIT)
+        os.kill(idle, signal.SIGTERM)
+        # Its worker is killed, but that is not what happened.
+        with pytest.raises(motet.WorkerDied, match="SIGTERM"):
+            other.result(LIMIT)
+        with pytest.raises(motet.WorkerDied, match="SIGTERM"):
+            executor.submit(int).result(LIMIT)
+
+
+def test_a_strict_pool_that_breaks_ends_each_call_beside_cancelled_ones() -> None:
+    with motet.Executor("processes", 1, strict=True) as executor:
+        running = executor.submit(nap, LIMIT)
+        wait_until(running.running)
+        waiting = [executor.submit(nap, LIMIT) for _ in range(50)]
+        assert all(future.cancel() for future in waiting[::3])
+        os.kill(next(iter(executor._processes)), signal.SIGKILL)
+        assert not wait([running, *waiting], LIMIT).not_done
+        lost = [future for future in [running, *waiting] if not future.cancelled()]
+        assert len(lost) == 1 + 33
+        assert all(isinstance(future.exception(), motet.WorkerDied) for future in lost)
+
+
 def test_a_function_that_cannot_be_loaded_alive_ends_its_own_call_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -145,6 +145,23 @@ def test_nothing_outlives_a_program_that_is_killed(victims: str) -> None:
     assert shared_files() == []
 
 
+def test_a_killed_programs_workers_are_gone_with_its_output() -> None:
+    """Whoever reads a program's output to its end, as subprocess.run() does, finds no worker any more."""
+    source = """
+import motet, os, signal, time
+executor = motet.Executor("processes", 4)
+for _ in range(4):
+    executor.submit(time.sleep, 1000)
+print(*executor._processes, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    ended = subprocess.run([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True, timeout=LIMIT)
+    assert ended.returncode == -signal.SIGKILL
+    workers = [int(word) for word in ended.stdout.split()]
+    assert len(workers) == 4
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+
+
 def test_a_forked_child_leaves_the_executor_alone(run_program: RunProgram) -> None:
     ended = run_program("""
         import os, sys, threading, warnings, motet

@@ -6,6 +6,7 @@
 from collections.abc import Mapping
 
 import pytest
+from conformance_harness import source_distributions
 from conformance_harness.expectations import (
     all_entries,
     applies_to,
@@ -16,7 +17,6 @@ from conformance_harness.expectations import (
 from conformance_harness.readme import knows_this_python, read_section
 from conformance_harness.suites import CPYTHON, SUITES, UVLOOP, Suite
 from conformance_harness.summary import render_lists
-from conformance_harness.uvloop_source import ensure_tests
 from conformance_harness.verdicts import check_module
 
 LOOP = "motet"
@@ -62,7 +62,7 @@ def test_module(suite: Suite, module: str, unavailable: Reasons) -> None:
 
 def test_uvloop_modules_are_those_of_its_source(unavailable: Reasons) -> None:
     skip_if(unavailable[UVLOOP.name])
-    sources = (ensure_tests() / "tests").glob("test_*.py")
+    sources = (source_distributions.UVLOOP.ensure_tests() / "tests").glob("test_*.py")
     with_asyncio_classes = {path.stem for path in sources if "AIOTestCase)" in path.read_text()}
     assert with_asyncio_classes == set(UVLOOP.list_modules())
 

@@ -89,8 +89,11 @@ class MortalCrew(StoppableCrew):
                 self.pool.queue_again(number)
                 return
         too_large = stopping is not None and stopping.number == number
-        error = obituaries.worker_died(str(call or "a call"), worker, ended, too_large)
-        if self.settings.strict:
+        error: BaseException = obituaries.worker_died(str(call or "a call"), worker, ended, too_large)
+        if self.settings.strict and self.broken is not None:
+            # The pool's end has ended this worker: what its call is to tell is how that came.
+            error = errors.fresh(self.broken)
+        elif self.settings.strict:
             self.broken = error
         self.pool.finish_failed(number, error)
 

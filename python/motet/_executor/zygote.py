@@ -123,10 +123,17 @@ class _Zygote:
             send(self.pools[pool], Born(request.lane, pid), [process])
 
     def kill_all(self) -> None:
-        """End the workers with what they have started; the kernel alone would end the workers only."""
-        for pid, _, _ in self.workers.values():
+        """End the workers with what they have started; the kernel alone would end the workers only.
+
+        Who sees the zygote's end, such as that of a pipe that it holds, finds no worker any more.
+        """
+        for process, (pid, _, _) in self.workers.items():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
+            # One that has just been born has no group of its own yet.
+            signal.pidfd_send_signal(process, signal.SIGKILL)
+        for pid, _, _ in self.workers.values():
+            os.waitpid(pid, 0)
 
     def leave(self) -> None:
         """In the child: let go of what is the zygote's."""

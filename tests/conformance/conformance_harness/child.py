@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from . import multiprocessing_pools
+from . import loky_pools, multiprocessing_pools
 from .loops import CountingFactory, factory_of, install
 from .native_tasks import factory_with_native_tasks, put_classes_in_place
 from .process_pools import use_motet_for_suite
@@ -46,6 +46,9 @@ def main() -> None:
 def _run(suite: Suite, request: dict[str, Any], recorder: Recorder, factory: CountingFactory) -> None:
     if suite.package.startswith("test."):
         _leave_out_resources()
+    if suite.loky_pools:
+        _run_loky(suite, request, recorder, factory)
+        return
     if suite.process_pools:
         use_motet_for_suite(factory.count)
     if suite.multiprocessing_pools:
@@ -77,6 +80,17 @@ def _run(suite: Suite, request: dict[str, Any], recorder: Recorder, factory: Cou
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         chosen.run(recorder)
+
+
+def _run_loky(suite: Suite, request: dict[str, Any], recorder: Recorder, factory: CountingFactory) -> None:
+    # Only for this suite: what pytest imports is none of the others' business.
+    from .pytest_recording import PytestRecorder, run_module
+
+    home = Path(sys.path[0])
+    loky_pools.use_motet_for_suite(home, factory.count)
+    module = request["module"]
+    plugin = PytestRecorder(module, request["done"], request["leave_out"], recorder, factory)
+    run_module(home, suite.package, plugin, module, ["--skip-high-memory", "--loky-verbosity=30"])
 
 
 def _leave_out_resources() -> None:

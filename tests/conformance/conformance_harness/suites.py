@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from . import multiprocessing_pools, native_tasks, process_pools, uvloop_source
-from .uvloop_source import Unavailable
+from . import loky_pools, multiprocessing_pools, native_tasks, process_pools, source_distributions
+from .source_distributions import Unavailable
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,17 @@ class Suite:
     native_streams: bool = False
     process_pools: bool = False
     multiprocessing_pools: bool = False
+    loky_pools: bool = False
 
     def needs_motet(self) -> bool:
         """Whether the suite says nothing about other loops."""
-        return self.native_tasks or self.native_streams or self.process_pools or self.multiprocessing_pools
+        return (
+            self.native_tasks
+            or self.native_streams
+            or self.process_pools
+            or self.multiprocessing_pools
+            or self.loky_pools
+        )
 
     def unavailable(self) -> str | None:
         """Why the suite cannot run here, or None when it can."""
@@ -73,9 +80,9 @@ UVLOOP_MODULES = [
 ]  # fmt: skip
 
 
-def _prepare_uvloop() -> list[str]:
-    uvloop_source.ensure_installed()
-    return [str(uvloop_source.ensure_tests())]
+def _prepare(source: source_distributions.SourceDistribution) -> list[str]:
+    source.ensure_installed()
+    return [str(source.ensure_tests())]
 
 
 def _asks_asyncio(case: type[unittest.TestCase]) -> bool:
@@ -93,10 +100,10 @@ CPYTHON = Suite(
 )
 UVLOOP = Suite(
     "uvloop",
-    f"uvloop {uvloop_source.VERSION}'s tests (AIO classes)",
+    f"uvloop {source_distributions.UVLOOP.version}'s tests (AIO classes)",
     "tests",
     lambda: list(UVLOOP_MODULES),
-    _prepare_uvloop,
+    lambda: _prepare(source_distributions.UVLOOP),
     _asks_asyncio,
 )
 NATIVE_TASKS = Suite(
@@ -135,5 +142,14 @@ MULTIPROCESSING_POOLS = Suite(
     multiprocessing_pools.concerns_pools,
     multiprocessing_pools=True,
 )
-_ALL = (CPYTHON, NATIVE_STREAMS, NATIVE_TASKS, UVLOOP, PROCESS_POOLS, MULTIPROCESSING_POOLS)
+LOKY = Suite(
+    "loky",
+    f"loky {source_distributions.LOKY.version}'s tests of its executors, on motet's processes",
+    "tests",
+    lambda: list(loky_pools.MODULES),
+    lambda: _prepare(source_distributions.LOKY),
+    lambda case: True,
+    loky_pools=True,
+)
+_ALL = (CPYTHON, NATIVE_STREAMS, NATIVE_TASKS, UVLOOP, PROCESS_POOLS, MULTIPROCESSING_POOLS, LOKY)
 SUITES = {suite.name: suite for suite in _ALL}

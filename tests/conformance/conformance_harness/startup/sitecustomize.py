@@ -1,10 +1,14 @@
-"""Run by an interpreter that a suite starts, before the program: see `process_pools`."""
+"""Run by an interpreter that a suite starts, before the program: see `process_pools` and `loky_pools`."""
 
 import os
 
 # Not for those that this one starts.
 if os.environ.pop("MOTET_CONFORMANCE_POOLS", None):
     os.environ.pop("PYTHONPATH", None)
-    from conformance_harness.process_pools import use_motet
+    from conformance_harness import process_pools
 
-    use_motet()
+    process_pools.use_motet()
+elif "MOTET_CONFORMANCE_LOKY" in os.environ:
+    from conformance_harness import loky_pools
+
+    loky_pools.use_motet()
