@@ -12,7 +12,7 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, NoReturn
 
 # What cannot be changed in place, or is newer in what comes later.
-_NOT_KEPT = (
+_NOT_KEPT: tuple[type, ...] = (
     type(None), bool, int, float, complex, str, bytes, range,
     type, FunctionType, BuiltinFunctionType, ModuleType,
 )  # fmt: skip

@@ -147,7 +147,8 @@ class ProcessWorkers(MortalCrew):
         rows = []
         for worker in sorted(self.workers.copy().values(), key=lambda worker: worker.place):
             finished, busy_nanos = work.get(worker.lane, (0, 0))
-            age = now - worker.born_at if worker.pid else 0.0
+            # It may have been born since.
+            age = max(0.0, now - worker.born_at) if worker.pid else 0.0
             row = {
                 "name": worker.name,
                 "pid": worker.pid,
