@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import motet
 import pytest
 from conftest import RunProgram
 from executor_helpers import LIMIT, append, nap, wait_until
+from motet._executor.functions import MEANINGS_KEPT
 
 pytestmark = pytest.mark.thread_unsafe(reason="each starts processes")
 
@@ -42,6 +44,39 @@ def test_closures_and_lambdas() -> None:
         assert executor.submit(add, 1).result(LIMIT) == 11
         assert executor.submit(lambda number, *, factor: number * factor, 2, factor=3).result(LIMIT) == 6
         assert list(executor.map(lambda number: number**2, range(100))) == [n**2 for n in range(100)]
+
+
+class Counted:
+    """Knows how many of its kind are in a worker."""
+
+    alive = 0
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        Counted.alive += 1
+
+    def __del__(self) -> None:
+        Counted.alive -= 1
+
+
+def count_alive() -> int:
+    return Counted.alive
+
+
+def test_workers_forget_functions_that_nobody_calls_any_more() -> None:
+    def function_of(counted: Counted) -> Callable[[], int]:
+        return lambda: counted.number
+
+    with motet.Executor("processes", 1) as executor:
+        numbers = range(2 * MEANINGS_KEPT)
+        futures = [executor.submit(function_of(Counted(number))) for number in numbers]
+        assert [future.result(LIMIT) for future in futures] == list(numbers)
+        # With a new function, the last ones that are given up are told of.
+        assert executor.submit(lambda: 1).result(LIMIT) == 1
+        assert 0 < executor.submit(count_alive).result(LIMIT) <= MEANINGS_KEPT
 
 
 def test_an_exception_comes_with_its_traceback() -> None:

@@ -6,11 +6,14 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// A function that workers know by its number, once they have its pickle.
 pub struct Function {
     pub number: u32,
     pub pickle: Py<PyBytes>,
+    /// Only calls that were queued before will name it. Used with the pool's lock held.
+    pub given_up: AtomicBool,
 }
 
 /// What few calls have.

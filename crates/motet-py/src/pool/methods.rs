@@ -52,12 +52,14 @@ impl Pool {
 
     /// Makes a function known under its number.
     fn define(&self, number: u32, pickle: Py<PyBytes>) {
-        self.lock().functions.insert(number, Arc::new(Function { number, pickle }));
+        self.lock()
+            .functions
+            .insert(number, Arc::new(Function { number, pickle, given_up: AtomicBool::new(false) }));
     }
 
     /// Gives a function's number up: no call will name it.
     fn forget(&self, number: u32) {
-        let forgotten = self.lock().functions.remove(&number);
+        let forgotten = self.lock().forget(number);
         drop(forgotten);
     }
 

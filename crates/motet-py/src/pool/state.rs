@@ -13,6 +13,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// How much work a lane is given ahead, in nanoseconds: enough to keep its worker busy while the dispatcher sleeps, little enough
 /// that the last calls of a batch end at the same time everywhere.
@@ -26,6 +27,8 @@ pub struct Lane {
     pub peer: Peer,
     /// The numbers of the functions that the worker has been given.
     known: HashSet<u32>,
+    /// Those that it is to forget before the next call.
+    unwanted: Vec<u32>,
     /// It gets no more calls: it is to end, or has.
     pub closing: bool,
     told_to_stop: bool,
@@ -87,6 +90,7 @@ impl State {
             side,
             peer,
             known: HashSet::new(),
+            unwanted: Vec::new(),
             closing: false,
             told_to_stop: false,
             has_answered: false,
@@ -107,6 +111,16 @@ impl State {
         let gone = wreck.begun.iter().chain(&wreck.waiting);
         self.limited -= gone.filter(|call| call.limit_nanos() != 0).count();
         Some(wreck)
+    }
+
+    /// Gives a function's number up: no call will name it that is not there yet. Workers let it go after those.
+    pub fn forget(&mut self, number: u32) -> Option<Arc<Function>> {
+        let function = self.functions.remove(&number)?;
+        function.given_up.store(true, Ordering::Relaxed);
+        for lane in self.lanes.values_mut() {
+            lane.forget(number);
+        }
+        Some(function)
     }
 
     /// Puts a call where its number belongs: the newest, or one that comes back.
@@ -211,11 +225,15 @@ impl State {
     fn send(&mut self, lane: u32, call: Call) -> bool {
         let Some(arena) = self.arena.clone() else { return false };
         let limited = usize::from(call.limit_nanos() != 0);
+        let given_up = call.function.given_up.load(Ordering::Relaxed).then_some(call.function.number);
         let lane = self.lanes.get_mut(&lane).expect("the caller has found it");
         match lane.send(&arena, call) {
             Ok(()) => {
                 self.limited += limited;
                 lane.given += 1;
+                if let Some(function) = given_up {
+                    lane.forget(function);
+                }
                 // A call that is taken back counts: a worker less or more does not matter.
                 if lane.given == self.calls_per_worker {
                     lane.stop();
@@ -294,6 +312,13 @@ impl Lane {
 
     /// Sends a call, and before it the function if the worker does not know it yet; wakes the worker.
     fn send(&mut self, arena: &Arena, call: Call) -> Result<(), Refused> {
+        while let Some(&number) = self.unwanted.last() {
+            match self.order(arena, request_kind::FORGET, number, &[]) {
+                Ok(true) => self.unwanted.pop(),
+                Ok(false) => return Err(Refused::Busy(call)),
+                Err(error) => return Err(refusal(call, error)),
+            };
+        }
         if !self.known.contains(&call.function.number) {
             let pickle = bytes_of(&call.function.pickle);
             let number = call.function.number;
@@ -327,6 +352,13 @@ impl Lane {
         self.tally.sent = traffic;
         self.side.wake();
         Ok(())
+    }
+
+    /// Has the worker let a function go after the calls that it has.
+    fn forget(&mut self, number: u32) {
+        if self.known.remove(&number) {
+            self.unwanted.push(number);
+        }
     }
 
     /// Memory for a message to this worker.
