@@ -377,12 +377,16 @@ def test_a_task_that_is_cancelled_takes_its_call_on_the_loop_along() -> None:
 
     async def main(executor: motet.Executor) -> int:
         call = executor.submit(sleep)
+        waiting = asyncio.Event()
 
         async def wait_for_it() -> None:
+            waiting.set()
             await call
 
         task = asyncio.create_task(wait_for_it())
         await asyncio.to_thread(wait_until, call.running)
+        # A task that is cancelled before it has begun waits for nothing.
+        await waiting.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
