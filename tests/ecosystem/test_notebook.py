@@ -45,16 +45,18 @@ def test_functions_of_cells_run_on_workers_as_they_are_now() -> None:
             return helper(number), os.getpid() != HERE
 
         HERE = os.getpid()
+        # Without a GIL a mapping would run on threads.
+        PLACE = "processes"
         executor = motet.Executor("processes", max_workers=1)
         """,
-        "print(executor.submit(work, 10).result(60), list(motet.map(work, [1, 2], workers=1)))",
+        "print(executor.submit(work, 10).result(60), list(motet.map(work, [1, 2], on=PLACE, workers=1)))",
         """
         def helper(number):
             return number * FACTOR + 1
         """,
-        "print(executor.submit(work, 10).result(60), list(motet.map(work, [1, 2], workers=1)))",
+        "print(executor.submit(work, 10).result(60), list(motet.map(work, [1, 2], on=PLACE, workers=1)))",
         "FACTOR = 3",
-        "print(executor.submit(work, 10).result(60), list(motet.map(work, [1, 2], workers=1)))",
+        "print(executor.submit(work, 10).result(60), list(motet.map(work, [1, 2], on=PLACE, workers=1)))",
         """
         class Point:
             def __init__(self, x): self.x = x

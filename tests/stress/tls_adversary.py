@@ -71,8 +71,10 @@ class Adversary:
 
     async def end(self) -> None:
         """Says that nothing follows, and hears the same."""
-        await self.drive(self.tls.unwrap)
-        forget_openssl_errors()
+        try:
+            await self.drive(self.tls.unwrap)
+        finally:
+            forget_openssl_errors()
 
     async def drive(self, step: Callable[[], _Result]) -> _Result:
         """Carries out a step of TLS, with the input and output that it needs."""

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
-import importlib
 import os
-import pickle
 import sys
 import threading
 import weakref
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from motet import _motet
 
-from . import errors, machine, processes, starting
+from . import errors, machine, processes
 from .auto_workers import AutoWorkers
 from .calls import Call, Options
 from .futures import CallFuture
-from .processes import ProcessWorkers, Settings
-from .threads import Setup as ThreadSetup
+from .making import Wishes, make_workers
+from .processes import ProcessWorkers
 from .threads import ThreadWorkers
-from .worker import Setup
 from .worker_process import Worker
 
 if TYPE_CHECKING:
@@ -108,59 +103,21 @@ class Executor(concurrent.futures.Executor):
         self._shutdown = False
         self._process = os.getpid()
         self._decision = f"{on}, because the executor was made so"
-        name = thread_name_prefix or "motet"
-        limit = _checked_count("memory_limit", memory_limit)
-        calls = _checked_count("max_tasks_per_child", max_tasks_per_child)
-        given = {
-            "memory_limit": limit is not None,
-            "max_tasks_per_child": calls is not None,
-            "strict": strict,
-            "tag_output": tag_output,
-            "threads_per_worker": threads_per_worker is not None,
-        }
-        only_processes = [option for option, is_given in given.items() if is_given]
-        modules = tuple(preload)
-        begun, self._inherited = None, None
-        self._workers: ProcessWorkers | ThreadWorkers | AutoWorkers
-        if on == "interpreters" and modules:
-            only_processes.append("preload")
-        if on in ("threads", "interpreters") and only_processes:
-            raise ValueError(
-                f"{_names(only_processes)} for on='processes', not for {on}, which share this process"
-            )
-        if on == "threads":
-            for module in modules:
-                # One that cannot be imported is told of by the first call that wants it, as in processes.
-                with contextlib.suppress(Exception):
-                    importlib.import_module(module)
-            self._workers = ThreadWorkers(count, ThreadSetup(initializer, initargs), name)
-        elif on == "interpreters":
-            _check_interpreters()
-            from .interpreters import InterpreterWorkers
-
-            self._workers = InterpreterWorkers(count, ThreadSetup(initializer, initargs), name)
-        else:
-            if initializer is not None:
-                begun, self._inherited = starting.dump(initializer, initargs)
-            settings = Settings(
-                count,
-                _setup(begun, count, threads_per_worker),
-                modules,
-                name,
-                strict,
-                limit,
-                calls,
-                tag_output,
-                None if self._inherited is None else weakref.ref(self._inherited),
-            )
-            if on == "auto":
-                # In threads, these would have an effect on the program itself, or none.
-                more = {"initializer": initializer, "preload": modules, "mp_context": mp_context}
-                only_processes += [option for option, value in more.items() if value]
-                reason = f"{_names(only_processes)} for them" if only_processes else None
-                self._workers = AutoWorkers(settings, max_workers, reason)
-            else:
-                self._workers = ProcessWorkers(settings)
+        wishes = Wishes(
+            workers=count,
+            asked=max_workers,
+            initializer=initializer,
+            initargs=initargs,
+            preload=tuple(preload),
+            memory_limit=_checked_count("memory_limit", memory_limit),
+            max_tasks_per_child=_checked_count("max_tasks_per_child", max_tasks_per_child),
+            strict=strict,
+            tag_output=tag_output,
+            threads_per_worker=threads_per_worker,
+            name=thread_name_prefix or "motet",
+            mp_context=mp_context,
+        )
+        self._workers, self._inherited = make_workers(on, wishes)
         self._finalizer = weakref.finalize(self, self._workers.close)
         self._finalizer.atexit = False
         _open.add(self)
@@ -358,21 +315,6 @@ class WithOptions:
         return self._executor._submit(self._options, fn, args, kwargs)
 
 
-def _names(options: list[str]) -> str:
-    if len(options) == 1:
-        return f"{options[0]} is"
-    return f"{', '.join(options[:-1])} and {options[-1]} are"
-
-
-def _check_interpreters() -> None:
-    if find_spec("concurrent.interpreters") is None or not hasattr(os, "eventfd"):
-        here = f"Python {sys.version_info.major}.{sys.version_info.minor} on {sys.platform}"
-        raise NotImplementedError(
-            f"on='interpreters' needs Python 3.14 or later on Linux, and this is {here}: use on='processes', "
-            "or on='threads' for calls that mostly wait"
-        )
-
-
 def _checked_count(name: str, value: int | None) -> int | None:
     if value is not None:
         if not isinstance(value, int):
@@ -380,18 +322,6 @@ def _checked_count(name: str, value: int | None) -> int | None:
         if value <= 0:
             raise ValueError(f"{name} must be greater than 0")
     return value
-
-
-def _setup(initializer: bytes | None, count: int, threads: int | None) -> bytes:
-    if threads is None:
-        threads = max(1, machine.usable_cpus() // count)
-    level = None
-    if "logging" in sys.modules:
-        import logging
-
-        level = logging.getLogger().getEffectiveLevel()
-    limit = int(_motet._arena_statistics()["limit"])
-    return pickle.dumps(Setup(initializer, threads or None, level, limit))
 
 
 def _end() -> None:

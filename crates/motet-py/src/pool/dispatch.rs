@@ -1,9 +1,10 @@
 //! The dispatcher's thread: collects replies without the interpreter, and delivers them in batches.
 
 use super::call::Call;
+use super::lane::Lane;
 use super::memory::{self, Leased};
 use super::methods::Pool;
-use super::state::{Lane, State};
+use super::state::State;
 use motet_lanes::arena::Location;
 use motet_lanes::lane::message::{is_answer, reply_kind};
 use motet_lanes::lane::peer::{Garbled, Received, Returns, behind_places};

@@ -4,6 +4,7 @@
 //!
 //! - `call.rs`: a call, from its submission to its end.
 //! - `state.rs`: what is waiting, what is sent to which lane, and which lane gets the next: under one lock, without Python.
+//! - `lane.rs`: one lane: what its worker knows, and how calls and orders go there.
 //! - `tally.rs`: what lanes have done, for statistics.
 //! - `memory.rs`: this process's arena, and memory in arenas as Python's buffers.
 //! - `waiting.rs`: what to do when the arena is full.
@@ -15,6 +16,7 @@
 
 mod call;
 mod dispatch;
+mod lane;
 mod memory;
 mod methods;
 mod state;
