@@ -64,6 +64,13 @@ impl Lane {
 
     /// Sends a call, and before it the function if the worker does not know it yet; wakes the worker.
     pub fn send(&mut self, arena: &Arena, call: Call) -> Result<(), Refused> {
+        let sent = self.try_send(arena, call);
+        // Also where orders have taken all the room: nobody else would have them carried out.
+        self.side.wake();
+        sent
+    }
+
+    fn try_send(&mut self, arena: &Arena, call: Call) -> Result<(), Refused> {
         while let Some(&number) = self.unwanted.last() {
             match self.order(arena, request_kind::FORGET, number, &[]) {
                 Ok(true) => self.unwanted.pop(),
@@ -102,7 +109,6 @@ impl Lane {
             return Err(Refused::Busy(call));
         }
         self.tally.sent = traffic;
-        self.side.wake();
         Ok(())
     }
 
