@@ -71,8 +71,12 @@ class Adversary:
 
     async def end(self) -> None:
         """Says that nothing follows, and hears the same."""
+        await self.drive(self.unwrap)
+
+    def unwrap(self) -> None:
+        # At once, before another connection's turn.
         try:
-            await self.drive(self.tls.unwrap)
+            self.tls.unwrap()
         finally:
             forget_openssl_errors()
 
