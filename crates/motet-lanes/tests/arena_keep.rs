@@ -2,34 +2,18 @@
 #![cfg(target_os = "linux")]
 
 mod heap;
+mod peer;
 
-use std::os::fd::AsFd;
 use std::slice;
 
-use motet_lanes::arena::{AllocateError, Arena, Attached, Kind, Leased, Location, Mapping, Piece, Unknown};
+use motet_lanes::arena::{AllocateError, Arena, Kind, Leased, Location, Mapping, Piece, Unknown};
+use peer::Peer;
 
 const MIB: usize = 1 << 20;
 
-/// A peer, with its owner's table.
-struct Peer {
-    table: Leased,
-    attached: Attached,
-}
-
-impl Peer {
-    fn new(arena: &Arena) -> Self {
-        // SAFETY: the owner is this test, which leaves lent bytes alone.
-        Self { table: Leased::new(arena), attached: unsafe { Attached::new() } }
-    }
-
-    fn map(&mut self, piece: &Piece) -> (Location, Mapping) {
-        if let Some((segment, descriptor)) = self.table.unintroduced(piece) {
-            self.attached.add(segment, descriptor.as_fd().try_clone_to_owned().unwrap()).unwrap();
-            self.table.introduced(segment);
-        }
-        let location = self.table.lend(piece);
-        (location, self.attached.map_private(location).unwrap())
-    }
+fn map(peer: &mut Peer, piece: &Piece) -> (Location, Mapping) {
+    let location = peer.lend(piece);
+    (location, peer.attached.map_private(location).unwrap())
 }
 
 fn filled(arena: &Arena, length: usize, byte: u8) -> Result<Piece, AllocateError> {
@@ -54,7 +38,7 @@ fn keep(arena: &Arena, peer: &mut Peer, length: usize, count: u8) -> Vec<(Locati
             assert!(!arena.may_return());
             filled(arena, length, byte)
         });
-        kept.push(peer.map(&piece.unwrap()));
+        kept.push(map(peer, &piece.unwrap()));
     }
     kept
 }

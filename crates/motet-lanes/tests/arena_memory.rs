@@ -1,37 +1,19 @@
 //! Arenas in the system's memory, with the peer's side in the same process: the same pages mapped a second time.
 #![cfg(target_os = "linux")]
 
+mod peer;
+
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::slice;
 
-use motet_lanes::arena::{Arena, AttachError, Attached, Kind, Leased, Location, MapError, Mapping, Piece};
+use motet_lanes::arena::{Arena, AttachError, Attached, Kind, Location, MapError, Mapping, Piece};
 use motet_lanes::descriptors::{self, Wait};
+use peer::Peer;
 use proptest::prelude::*;
 use rustix::fs::{MemfdFlags, SealFlags};
 
 const MIB: usize = 1 << 20;
-
-/// A peer, with its owner's table.
-struct Peer {
-    table: Leased,
-    attached: Attached,
-}
-
-impl Peer {
-    fn new(arena: &Arena) -> Self {
-        // SAFETY: the owner is this test, which leaves lent bytes alone where it reads them in place.
-        Self { table: Leased::new(arena), attached: unsafe { Attached::new() } }
-    }
-
-    fn lend(&mut self, piece: &Piece) -> Location {
-        if let Some((segment, descriptor)) = self.table.unintroduced(piece) {
-            self.attached.add(segment, descriptor.try_clone_to_owned().unwrap()).unwrap();
-            self.table.introduced(segment);
-        }
-        self.table.lend(piece)
-    }
-}
 
 fn filled(arena: &Arena, length: usize, kind: Kind, byte: u8) -> Piece {
     let mut piece = arena.allocate(length, kind).unwrap();

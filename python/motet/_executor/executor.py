@@ -63,7 +63,8 @@ class Executor(concurrent.futures.Executor):
         mp_context: Accepted and ignored: workers are always forked from a fresh process with one thread.
 
     Raises:
-        TypeError, ValueError: an argument is not right, or is not for threads.
+        TypeError, ValueError: an argument is not right, or is not for this place.
+        NotImplementedError: this Python has no interpreters.
 
     Functions travel by value where workers could not import them: lambdas, closures and what `__main__` or
     a notebook defines work, without `if __name__ == "__main__"`. Large buffers, such as NumPy's, go through

@@ -20,7 +20,6 @@ looked_up!(allocate_lock, PyAny, "_thread", "allocate_lock");
 looked_up!(call_future, PyType, "motet._executor.futures", "CallFuture");
 looked_up!(cancelled_error, PyType, "concurrent.futures._base", "CancelledError");
 looked_up!(condition, PyAny, "motet._executor.condition", "FutureCondition");
-looked_up!(get_ident, PyAny, "_thread", "get_ident");
 looked_up!(invalid_state_error, PyType, "concurrent.futures._base", "InvalidStateError");
 looked_up!(logger, PyAny, "concurrent.futures._base", "LOGGER");
 looked_up!(main_thread, PyAny, "threading", "main_thread");

@@ -12,6 +12,7 @@ use super::condition::{Errors, Held};
 use super::state::Stage;
 use super::stock;
 use crate::call;
+use crate::sys::thread_token;
 use pyo3::exceptions::{PyBaseException, PyTimeoutError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyType;
@@ -117,8 +118,8 @@ impl Patience {
 /// Waits until the future is done or the time is over.
 fn wait<'py>(this: This<'_, 'py>, timeout: Option<Bound<'py, PyAny>>) -> PyResult<()> {
     let py = this.py();
-    let on_main_thread =
-        stock::main_thread(py)?.call0()?.getattr(intern!(py, "ident"))?.eq(stock::get_ident(py)?.call0()?)?;
+    let main_thread: usize = stock::main_thread(py)?.call0()?.getattr(intern!(py, "ident"))?.extract()?;
+    let on_main_thread = main_thread == thread_token();
     let patience = match &timeout {
         None => Patience { deadline: None, on_main_thread },
         Some(timeout) if timeout.gt(0)? => {
