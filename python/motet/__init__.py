@@ -7,8 +7,6 @@
 'done'
 """
 
-import sys
-
 from . import _exit
 
 __all__ = [
@@ -158,11 +156,7 @@ else:
     }
 
     def __getattr__(name: str) -> object:
-        if name not in _HOMES:
-            problem = f"module {__name__!r} has no attribute {name!r}"
-            raise AttributeError(problem, name=name, obj=sys.modules[__name__])
-        found = globals()[name] = getattr(_exit.load(f"{__name__}.{_HOMES[name]}"), name)
-        return found
+        return _exit.load_attribute(__name__, _HOMES, name)
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

@@ -42,6 +42,19 @@ def load(name: str) -> "ModuleType":
         _importing.discard(thread)
 
 
+def load_attribute(package: str, homes: "dict[str, str]", name: str) -> object:
+    """What `__getattr__` gives in a package that loads its names when they are asked for.
+
+    `homes` has the module of the package that each name is from. Raises `AttributeError` for another name.
+    """
+    this = sys.modules[package]
+    if name not in homes:
+        problem = f"module {package!r} has no attribute {name!r}"
+        raise AttributeError(problem, name=name, obj=this)
+    found = this.__dict__[name] = getattr(load(f"{package}.{homes[name]}"), name)
+    return found
+
+
 def _wait_for_the_end() -> None:
     lock = allocate_lock()
     while True:

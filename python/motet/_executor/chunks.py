@@ -14,6 +14,11 @@ OnError = Literal["raise", "return", "skip"]
 
 # A chunk looks at the clock after its first item, then after ever more, and this many at most.
 LONGEST_LOOK = 256
+# A function of more bytes goes to each worker once, a smaller one with each chunk, which costs less.
+SMALL = 2048
+
+# A function to submit, with its arguments.
+Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
 class Task(NamedTuple):
@@ -239,10 +244,19 @@ def dump_function(function: Callable[..., Any]) -> bytes:
         raise culprits.not_shippable(function, culprits.name_of(function), "function", error) from error
 
 
-def carrying(data: bytes) -> Callable[[list[Any], Task], Outcome]:
-    """`run_shipped` with the bytes in it: sent by value, and so once to each worker."""
+def calls_of(function: Callable[..., Any], task: Task, ships: bool) -> Callable[[list[Any]], Call]:
+    """What makes a call of a chunk's items. If it `ships`, the function goes to the workers as it is now.
 
+    Raises `NotShippable` for a function that cannot be sent, if it is to be.
+    """
+    if not ships:
+        return lambda items: (run_chunk, (function, items, task))
+    data = dump_function(function)
+    if len(data) <= SMALL:
+        return lambda items: (run_shipped, (data, items, task))
+
+    # With the bytes in it, it is sent by value, and so once to each worker.
     def run_large(items: list[Any], task: Task) -> Outcome:
         return run_shipped(data, items, task)
 
-    return run_large
+    return lambda items: (run_large, (items, task))

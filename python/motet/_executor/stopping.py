@@ -57,11 +57,14 @@ class StoppableCrew(Crew):
         """Stop all calls that run, and soon what runs instead of a call, such as an initializer."""
         self._killing, self._kill_at = True, time.monotonic() + GRACE
         self._leave_within = GRACE
+        self._stop_calls()
+        self.pool.ring()
+
+    def _stop_calls(self) -> None:
         for worker in list(self.workers.values()):
             number = self.pool.call_of(worker.lane)
             if number is not None:
                 self._stop_call(worker, number, "cancel")
-        self.pool.ring()
 
     def _stop_call(self, worker: Worker, number: int, reason: str) -> bool:
         with self._signalling:
@@ -145,10 +148,7 @@ class StoppableCrew(Crew):
         """Nothing begins any more; what has not ended in time is ended."""
         for future in self.withdraw_all():
             future._end_cancelled()
-        for worker in list(self.workers.values()):
-            number = self.pool.call_of(worker.lane)
-            if number is not None:
-                self._stop_call(worker, number, "cancel")
+        self._stop_calls()
         if self._kill_at <= time.monotonic():
             self._kill_at = math.inf
             for worker in list(self.workers.values()):

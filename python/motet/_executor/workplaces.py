@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from . import errors
 from .calls import Options
 from .chunk_sizes import PATIENCE, TARGET
-from .chunks import Task, carrying, dump_function, run_chunk, run_shipped
+from .chunks import Call, Task, calls_of
 from .culprits import name_of
 from .executor import Executor
 from .pools import Loan, borrow, give_back
@@ -16,14 +16,9 @@ from .processes import ProcessWorkers
 from .shipping import dump_call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .executor import _Place
     from .mapping import Plan
     from .trial import Trial
-
-# A function of more bytes goes to each worker once, a smaller one with each chunk, which costs less.
-SMALL = 2048
 
 # What says that one item cannot be sent; others can.
 REFUSALS = (errors.NotShippable, errors.ArgumentTooLarge, errors.ArenaFull)
@@ -36,11 +31,7 @@ class Workplace:
         """Raises `NotShippable` for a function that cannot be sent there."""
         self.alone = plan.timeout is not None
         self._several = len(plan.iterables) > 1
-        self._task = Task(
-            self._several, plan.on_error, plan.retries, PATIENCE * TARGET if plan.chunk is None else 0.0
-        )
-        self._runner: Callable[..., Any] = run_chunk
-        self._function: Any = plan.function
+        self._function = plan.function
         self._name = name_of(plan.function)
         self._options = Options(plan.timeout, plan.retries, None if self.alone else self._name)
         self._loan: Loan | None = None
@@ -49,35 +40,32 @@ class Workplace:
             self._executor = self._loan.executor
         else:
             self._executor = Executor(on, plan.workers, initializer=plan.initializer, initargs=plan.initargs)
-        if not self.alone and self._executor._workers.ships:
-            try:
-                data = dump_function(plan.function)
-            except BaseException:
-                self.close(True)
-                raise
-            if len(data) <= SMALL:
-                self._runner, self._function = run_shipped, data
-            else:
-                self._runner, self._function = carrying(data), None
+        budget = PATIENCE * TARGET if plan.chunk is None else 0.0
+        task = Task(self._several, plan.on_error, plan.retries, budget)
+        try:
+            self._call_of = (
+                self._alone if self.alone else calls_of(plan.function, task, self._executor._workers.ships)
+            )
+        except BaseException:
+            self.close(True)
+            raise
 
     def send(self, items: list[Any], trial: Trial | None = None) -> Any:
         """Have a worker call the function with the items; the trial may measure that.
 
         Raises one of `REFUSALS` if they cannot be sent.
         """
-        if self.alone:
-            item = items[0]
-            function, arguments = self._function, item if self._several else (item,)
-        elif self._function is None:
-            function, arguments = self._runner, (items, self._task)
-        else:
-            function, arguments = self._runner, (self._function, items, self._task)
+        function, arguments = self._call_of(items)
         workers = self._executor._workers
         submit = partial(trial.submit, workers) if trial and isinstance(workers, ProcessWorkers) else None
         future = self._executor._submit(self._options, function, arguments, {}, submit)
         if future.done():
             self._raise_refusal(future, items)
         return future
+
+    def _alone(self, items: list[Any]) -> Call:
+        (item,) = items
+        return self._function, item if self._several else (item,)
 
     def _raise_refusal(self, future: Any, items: list[Any]) -> None:
         """Raise why the items could not be sent. What a worker says has its traceback for a cause."""

@@ -6,7 +6,7 @@ classes can also be used by name, as those of Python can.
 
 from __future__ import annotations
 
-import sys
+from motet import _exit
 
 from ._places import install
 
@@ -29,10 +29,4 @@ else:
     }
 
     def __getattr__(name: str) -> object:
-        if name not in _HOMES:
-            problem = f"module {__name__!r} has no attribute {name!r}"
-            raise AttributeError(problem, name=name, obj=sys.modules[__name__])
-        from motet import _exit
-
-        found = globals()[name] = getattr(_exit.load(f"{__name__}.{_HOMES[name]}"), name)
-        return found
+        return _exit.load_attribute(__name__, _HOMES, name)

@@ -7,34 +7,15 @@ from itertools import islice
 from multiprocessing import pool
 from typing import TYPE_CHECKING, Any
 
-from motet._executor.chunks import Outcome, Task, carrying, dump_function, run_chunk, run_shipped
+from motet._executor.chunks import Outcome
 from motet._executor.errors import NotShippable, RemoteTraceback
-from motet._executor.workplaces import SMALL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from concurrent.futures import Future
-
-    # A function to submit, with its arguments.
-    Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
 # Its type stubs leave out what it raises.
 _stock: Any = pool
-
-
-def of_chunks(function: Callable[..., Any], several: bool, ships: bool) -> Callable[[list[Any]], Call]:
-    """What makes a call of a chunk of items; `several`: each item is a call's arguments.
-
-    Raises `NotShippable` for a function that cannot be sent, if it `ships`.
-    """
-    task = Task(several, "raise", 0, 0.0)
-    if not ships:
-        return lambda items: (run_chunk, (function, items, task))
-    data = dump_function(function)
-    if len(data) <= SMALL:
-        return lambda items: (run_shipped, (data, items, task))
-    runner = carrying(data)
-    return lambda items: (runner, (items, task))
 
 
 def chunks_of(iterable: Iterable[Any], size: int) -> Iterator[list[Any]]:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from motet._executor.chunks import Call
     from motet._executor.executor import Executor
 
-    from ._calls import Call
     from ._results import IMapIterator
 
 

@@ -10,19 +10,21 @@ from multiprocessing.pool import CLOSE, INIT, RUN, TERMINATE
 from typing import TYPE_CHECKING, Any
 
 from motet._executor import errors, machine
+from motet._executor.chunks import Task, calls_of
 from motet._executor.executor import Executor
 from motet._executor.processes import ProcessWorkers
 from motet._executor.stopping import GRACE
 
 from . import _places
-from ._calls import chunks_of, of_chunks, outcome
+from ._calls import chunks_of, outcome
 from ._feeder import Feeder
 from ._results import AsyncResult, IMapIterator, IMapUnorderedIterator, MapResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from ._calls import Call
+    from motet._executor.chunks import Call
+
     from ._results import Callback
 
 _Stock: Any = pool.Pool
@@ -195,7 +197,7 @@ class Pool(_Stock):  # type: ignore[misc]
             chunksize = max(1, -(-len(items) // (4 * self._processes)))
         starts = range(0, len(items), _checked_size(chunksize))
         result = MapResult(len(starts), callback, error_callback)
-        call = of_chunks(func, several, self._ships)
+        call = self._calls_of(func, several)
         for place, start in enumerate(starts):
             function, arguments = call(items[start : start + chunksize])
             result._follow_chunk(place, self._executor.submit(function, *arguments))
@@ -220,9 +222,12 @@ class Pool(_Stock):  # type: ignore[misc]
         if _checked_size(chunksize) == 1:
             self._feed(results, ((func, (item,)) for item in iterable))
             return results
-        call = of_chunks(func, False, self._ships)
+        call = self._calls_of(func, False)
         self._feed(results, (call(items) for items in chunks_of(iterable, chunksize)))
         return (result for chunk in results for result in chunk)
+
+    def _calls_of(self, func: Callable[..., Any], several: bool) -> Callable[[list[Any]], Call]:
+        return calls_of(func, Task(several, "raise", 0, 0.0), self._ships)
 
     def _feed(self, results: IMapIterator, calls: Iterator[Call]) -> None:
         with self._lock:
