@@ -251,6 +251,27 @@ print(executor.submit(pow, 2, 3).result(60), flush=True)
 
 
 @needs_interpreters
+def test_a_fork_that_the_child_may_not_survive_is_warned_of(run_program: RunProgram) -> None:
+    done = run_program("""
+        import motet, os
+
+        def fork():
+            child = os.fork()
+            if child == 0:
+                os._exit(0)
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+        with motet.Executor("interpreters", 1) as executor:
+            assert executor.submit(abs, -1).result() == 1
+            fork()
+            assert executor.submit(abs, -2).result() == 2
+        print(fork())
+    """)
+    assert done.stdout == "0\n"
+    assert done.stderr.count("RuntimeWarning: the process forks while it has interpreters") == 1
+
+
+@needs_interpreters
 def test_nothing_is_left_of_executors() -> None:
     before = interpreters(), len(os.listdir("/proc/self/fd")), threading.active_count()
     for _ in range(5):

@@ -7,6 +7,8 @@ import ctypes
 import os
 import subprocess
 import sys
+import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from pathlib import Path
@@ -21,6 +23,24 @@ pytestmark = pytest.mark.thread_unsafe(reason="ends processes")
 
 def nap_in_c(seconds: float) -> None:
     ctypes.CDLL(None).sleep(int(seconds))
+
+
+class Thing:
+    pass
+
+
+def nap_where_nothing_can_be_raised(seconds: float, path: str) -> None:
+    """Naps in a callback whose exceptions go nowhere, then anywhere else."""
+    thing = Thing()
+
+    def nap_last(_: object) -> None:
+        append(path, "begun")
+        time.sleep(seconds)
+
+    reference = weakref.ref(thing, nap_last)
+    del thing
+    assert reference() is None
+    time.sleep(seconds)
 
 
 def nap_stubbornly(seconds: float) -> None:
@@ -83,6 +103,19 @@ def test_a_running_call_is_cancelled_by_force_only(function: Callable[[float], o
         assert after.result(LIMIT) == 9
 
 
+def test_a_call_is_stopped_in_what_cannot_raise(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "calls"
+    with motet.Executor("processes", 1) as executor:
+        worker = executor.submit(os.getpid).result(LIMIT)
+        future = executor.submit(nap_where_nothing_can_be_raised, LIMIT, str(path))
+        wait_until(path.exists)
+        assert future.cancel(kill=True)
+        with pytest.raises(CancelledError):
+            future.result(LIMIT)
+        assert executor.submit(os.getpid).result(LIMIT) == worker
+    assert capfd.readouterr().err == ""
+
+
 def test_a_call_that_has_not_begun_never_begins(tmp_path: Path) -> None:
     path = str(tmp_path / "lines")
     with motet.Executor("processes", 1) as executor:
@@ -103,6 +136,8 @@ def test_a_cancelled_task_stops_the_call_that_it_awaits(make_loop: MakeLoop) -> 
                 await future
 
             task = asyncio.create_task(wait_for_it())
+            # A task that has not begun waits for nothing.
+            await asyncio.sleep(0)
             while not future.running():  # noqa: ASYNC110, nothing tells of it
                 await asyncio.sleep(0.002)
             task.cancel()

@@ -65,6 +65,28 @@ def test_what_asyncio_does_not_import_motet_does_not_either(run_program: RunProg
     assert set(result.stdout.split()) <= {"typing", "_typing"}
 
 
+def test_worker_pools_do_without_asyncio(run_program: RunProgram) -> None:
+    # It takes longer to import than a pool to begin, there and in each worker.
+    result = run_program("""
+        import sys, motet
+        from motet import _motet
+
+        def has_asyncio():
+            import sys
+            return "asyncio" in sys.modules
+
+        for on in ("processes", "threads", "auto"):
+            with motet.Executor(on, 1) as executor:
+                assert executor.submit(abs, -1).result() == 1
+                assert not executor.submit(has_asyncio).result(), on
+        assert list(motet.map(abs, [-1, -2])) == [1, 2]
+        assert not has_asyncio()
+        assert issubclass(_motet.Task, sys.modules["asyncio"].Task)
+        print(_motet.Task is motet.Task, "Task" in _motet.__all__, hasattr(_motet, "Tusk"))
+    """)
+    assert (result.stdout, result.stderr) == ("True True False\n", "")
+
+
 def test_exit_handlers_still_have_loops_of_other_threads(run_program: RunProgram) -> None:
     result = run_program("""
         import atexit, motet, threading

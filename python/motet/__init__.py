@@ -62,6 +62,7 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from ._asyncio_classes import DatagramTransport, Future, SocketTransport, Task, task_factory
     from ._executor.arrays import empty, empty_like, set_arena_limit
     from ._executor.errors import (
         ArenaFull,
@@ -88,15 +89,7 @@ if TYPE_CHECKING:
         write_text,
     )
     from ._loop import EventLoop, new_event_loop
-    from ._motet import (
-        DatagramTransport,
-        Future,
-        Handle,
-        SocketTransport,
-        Task,
-        TimerHandle,
-        task_factory,
-    )
+    from ._motet import Handle, TimerHandle
     from ._run import run
     from ._servers import Server
     from ._streams import (
@@ -118,10 +111,10 @@ else:
         "AsyncTextFile": "_files",
         "CallFuture": "_executor.futures",
         "CallTimeout": "_executor.errors",
-        "DatagramTransport": "_motet",
+        "DatagramTransport": "_asyncio_classes",
         "EventLoop": "_loop",
         "Executor": "_executor.executor",
-        "Future": "_motet",
+        "Future": "_asyncio_classes",
         "Handle": "_motet",
         "InitializerFailed": "_executor.errors",
         "InternalError": "_executor.errors",
@@ -129,11 +122,11 @@ else:
         "NotShippable": "_executor.errors",
         "RemoteError": "_executor.errors",
         "Server": "_servers",
-        "SocketTransport": "_motet",
+        "SocketTransport": "_asyncio_classes",
         "StreamReader": "_streams",
         "StreamReaderProtocol": "_streams",
         "StreamWriter": "_streams",
-        "Task": "_motet",
+        "Task": "_asyncio_classes",
         "TimerHandle": "_motet",
         "WorkerDied": "_executor.errors",
         "amap": "_executor.mapping",
@@ -150,7 +143,7 @@ else:
         "set_arena_limit": "_executor.arrays",
         "start_server": "_streams",
         "start_unix_server": "_streams",
-        "task_factory": "_motet",
+        "task_factory": "_asyncio_classes",
         "write_bytes": "_files",
         "write_text": "_files",
     }

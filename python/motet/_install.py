@@ -20,7 +20,7 @@ def loops(native_tasks: bool) -> None:
     """
 
     def new_event_loop() -> asyncio.AbstractEventLoop:
-        factory = _exit.load("motet._motet").task_factory if native_tasks else None
+        factory = _exit.load("motet._asyncio_classes").task_factory if native_tasks else None
         made: asyncio.AbstractEventLoop = _exit.load("motet._tasks").loops_with(factory)()
         return made
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from ._motet import SocketTransport
+from ._asyncio_classes import SocketTransport
 from ._sockets import SocketMethods
 
 # Others have a turn between two parts.

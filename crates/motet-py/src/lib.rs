@@ -9,6 +9,7 @@
 
 #![allow(unreachable_pub, reason = "a cdylib exports nothing but the module")]
 
+mod asyncio_classes;
 mod bulk;
 mod call;
 mod call_future;
@@ -66,14 +67,11 @@ fn _motet(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<handle::Handle>()?;
     module.add_class::<handle::TimerHandle>()?;
     module.add_class::<listener::Listener>()?;
-    module.add("DatagramTransport", datagram::transport_type(py)?)?;
-    module.add("SocketTransport", transport::transport_type(py)?)?;
-    module.add("SSLTransport", tls::tls_type(py)?)?;
     module.add_function(wrap_pyfunction!(prepare_exit, module)?)?;
     files::add_functions(module)?;
     module.add_function(wrap_pyfunction!(reach_libssl, module)?)?;
+    asyncio_classes::add_to(module)?;
     call_future::add_to(module)?;
-    native::add(module)?;
     pool::add_to(module)?;
     schedule::add_methods(py)?;
     streams::add_to(module)?;

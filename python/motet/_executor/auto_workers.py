@@ -6,8 +6,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from .coroutine_functions import is_asynchronous
 from .errors import NotShippable
-from .loop_workers import LoopWorkers, is_asynchronous
 from .processes import ProcessWorkers, Settings
 from .threads import Setup, ThreadWorkers
 from .trial import Trial, Verdict, name_of
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from .calls import Call
     from .futures import CallFuture
+    from .loop_workers import LoopWorkers
 
 NO_GIL = Verdict("threads", "threads, because this Python runs them in parallel: it has no GIL")
 
@@ -120,6 +121,9 @@ class AutoWorkers:
     def _on_loop(self, function: Callable[..., Any]) -> LoopWorkers:
         with self._lock:
             if self._loop is None:
+                # asyncio takes long to import.
+                from .loop_workers import LoopWorkers
+
                 self._loop = LoopWorkers(self._tasks, self.settings.name)
                 self._coroutine_function = name_of(function)
                 if self._closing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError
 from itertools import islice
@@ -74,19 +73,13 @@ class Course:
             return self._lose(chunk, chunk.problem)
         try:
             answer = chunk.future.result()
-        except asyncio.CancelledError as error:
-            # Of the call's task, not of the one that waits.
-            lost: BaseException = CancelledError()
-            lost.__cause__ = error
         except BaseException as error:
-            lost = error
-        else:
-            if not self._alone:
-                return self._unpack(chunk, answer)
-            self.flight.settle(chunk, 1, None)
-            self._progress.advance(1, self._failures)
-            return [answer], None
-        return self._lose(chunk, lost)
+            return self._lose(chunk, _not_of_this_task(error))
+        if not self._alone:
+            return self._unpack(chunk, answer)
+        self.flight.settle(chunk, 1, None)
+        self._progress.advance(1, self._failures)
+        return [answer], None
 
     def _unpack(self, chunk: Chunk, outcome: Any) -> tuple[list[Any], BaseException | None]:
         results: list[Any] = outcome.results
@@ -179,6 +172,18 @@ class ExecutorWorkers:
         """No more will be sent. `clean`: nothing is in flight."""
         for place in self._places:
             place.close(clean)
+
+
+def _not_of_this_task(error: BaseException) -> BaseException:
+    """The same, unless it is the cancellation of a call's task, which means another where it is raised."""
+    # It takes long to import, and few mappings fail.
+    from asyncio import CancelledError as TaskCancelledError
+
+    if not isinstance(error, TaskCancelledError):
+        return error
+    cancelled = CancelledError()
+    cancelled.__cause__ = error
+    return cancelled
 
 
 def _cancel(future: Any) -> None:

@@ -138,6 +138,11 @@ def leave() -> None:
         warnings.filterwarnings("ignore", "remaining subinterpreters", RuntimeWarning)
 
 
+def there_are_some() -> bool:
+    """Whether an interpreter is not closed yet."""
+    return bool(_living)
+
+
 def forget() -> None:
     """In a forked child, which has none of them."""
     global _state

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import warnings
 import weakref
 from functools import partial
 from threading import get_ident
@@ -127,6 +128,16 @@ def _leave() -> None:
     interpreter.leave()
 
 
+def _warn_of_fork() -> None:
+    """The interpreter itself crashes as it clears those of the parent; nothing here could prevent it."""
+    if interpreter.there_are_some():
+        problem = (
+            "the process forks while it has interpreters, which ends the child by SIGSEGV in CPython 3.14: "
+            "shut the executor down first, use on='processes', or start the child by 'spawn' or 'forkserver'"
+        )
+        warnings.warn(problem, RuntimeWarning, stacklevel=2)
+
+
 # After all that the executors wait for at the program's end.
 atexit.register(_leave)
-os.register_at_fork(after_in_child=interpreter.forget)
+os.register_at_fork(before=_warn_of_fork, after_in_child=interpreter.forget)

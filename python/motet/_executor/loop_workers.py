@@ -6,8 +6,6 @@ import asyncio
 import itertools
 import threading
 from functools import partial
-from inspect import iscoroutinefunction
-from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from .coroutines import Caller, LoopThread
@@ -20,18 +18,6 @@ if TYPE_CHECKING:
 
 # Calls at the same time: as many connections as HTTP clients usually keep.
 TASKS = 100
-
-_COROUTINE = 0x80
-
-
-def is_asynchronous(function: Any) -> bool:
-    """Whether it is a coroutine function. Quick for plain functions: it is asked for every call."""
-    kind = type(function)
-    if kind is FunctionType:
-        return bool(function.__code__.co_flags & _COROUTINE)
-    return kind is not BuiltinFunctionType and (
-        iscoroutinefunction(function) or iscoroutinefunction(kind.__call__)
-    )
 
 
 class _Call:

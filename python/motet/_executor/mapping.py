@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import builtins
+import sys
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Generator, Iterable, Iterator
-from inspect import iscoroutinefunction
 from typing import Any, NamedTuple, TypeVar, cast, get_args, overload
 
 from .chunks import OnError
+from .coroutine_functions import is_asynchronous
 from .executor import _Place
 from .machine import usable_cpus
 from .notebooks import is_kernel
@@ -245,7 +245,7 @@ def _plan(
             raise ValueError(f"{name}: timeout must be more than 0 seconds, not {timeout!r}")
         if chunk is not None and chunk > 1:
             raise ValueError(f"{name}: with a timeout, which is for each item, chunk must be 1, not {chunk}")
-    is_async = _is_async(function)
+    is_async = is_asynchronous(function)
     if is_async and on != "auto":
         raise ValueError(f"{name}: an asynchronous function runs on an event loop, not on {on!r}")
     if workers is None:
@@ -275,13 +275,11 @@ def _check_whole(name: str, label: str, value: object, least: int) -> None:
         raise ValueError(f"{name}: {label} must be {least} at least, not {value}")
 
 
-def _is_async(function: Any) -> bool:
-    return iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__)
-
-
 def _check_that_nothing_is_blocked() -> None:
+    # asyncio takes long to import, and no loop runs before it is.
+    asyncio = sys.modules.get("_asyncio")
     # A notebook's cells run in a loop, whether they know it or not.
-    if asyncio._get_running_loop() is not None and not is_kernel():
+    if asyncio is not None and asyncio._get_running_loop() is not None and not is_kernel():
         raise RuntimeError(
             "motet.map() would block the event loop of this thread; use 'async for' with motet.amap()"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from asyncio import run_coroutine_threadsafe
 from collections.abc import Generator, Iterator
 from functools import partial
 from time import perf_counter
@@ -21,8 +20,11 @@ class _LoopWorkers:
     alone = True
 
     def __init__(self, plan: Plan) -> None:
+        from asyncio import run_coroutine_threadsafe
+
         from .coroutines import Caller, LoopThread
 
+        self._run = run_coroutine_threadsafe
         prepare = None if plan.initializer is None else partial(plan.initializer, *plan.initargs)
         self._several = len(plan.iterables) > 1
         self._caller = Caller(plan.function, plan.workers, plan.timeout, plan.retries)
@@ -31,7 +33,7 @@ class _LoopWorkers:
     def send(self, items: list[Any]) -> Any:
         """Call the function with the item."""
         call = self._caller.call(items[0] if self._several else (items[0],))
-        return run_coroutine_threadsafe(call, self._thread.loop)
+        return self._run(call, self._thread.loop)
 
     def close(self, clean: bool) -> None:
         """End the loop."""

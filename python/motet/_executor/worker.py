@@ -6,9 +6,9 @@ import contextlib
 import io
 import os
 import pickle
-import random
 import signal
 import sys
+from functools import partial
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -107,6 +107,7 @@ def main(request: Spawn, descriptors: list[int], zygote: int) -> int:
             raise CallStopped
 
     signal.signal(STOP_SIGNAL, stop)
+    sys.unraisablehook = partial(worker.unraisable, CallStopped, STOP_SIGNAL)
     try:
         if setup.initializer is not None:
             initializer, initargs = starting.load(setup.initializer, inherited)
@@ -136,7 +137,7 @@ def _settle(request: Spawn) -> None:
     # Whole lines, as they are written.
     sys.stdout = _lines(1)
     sys.stderr = _lines(2)
-    random.seed()
+    # The standard library's `random` does so itself.
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()

@@ -9,7 +9,7 @@ use crate::handle::Handle;
 use crate::task::Task;
 use crate::thread_bound::ThreadBound;
 use crate::watched::{self, Side};
-use crate::{datagram, listener, native, run, tls, transport};
+use crate::{asyncio_classes, datagram, listener, native, run, tls, transport};
 use motet_reactor::Reactor;
 use motet_reactor::clock::{Clock, MonotonicClock};
 use motet_sync::inbox::inbox;
@@ -23,8 +23,9 @@ use std::sync::{Arc, Mutex};
 #[pymethods]
 impl Loop {
     #[new]
-    #[pyo3(signature = (*_args, **_kwargs))]
-    fn new(_args: &Bound<'_, PyAny>, _kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+    #[pyo3(signature = (*args, **_kwargs))]
+    fn new(args: &Bound<'_, PyAny>, _kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        asyncio_classes::ensure(args.py())?;
         let (reactor, waker) = Reactor::new().map_err(os_error)?;
         let (sender, receiver) = inbox();
         Ok(Self {

@@ -56,18 +56,18 @@ fn task_factory<'py>(
     class::task(py)?.call((coro,), Some(&keywords))
 }
 
-/// Adds the classes and the task factory to the module.
-pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
+/// Puts the classes and the task factory into the module. Called once, before there is a loop.
+pub fn make(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     let (future, task) = class::make(py)?;
     awaiting::make(py)?;
     visible::look(py)?;
     registry::open(py)?;
-    module.add("Future", future)?;
-    module.add("Task", task)?;
+    module.setattr("Future", future)?;
+    module.setattr("Task", task)?;
     let factory = wrap_pyfunction!(task_factory, module)?;
     FACTORY.get_or_init(py, || factory.clone().into_any().unbind());
-    module.add_function(factory)
+    module.setattr("task_factory", factory)
 }
 
 /// Whether a loop's task factory is motet's, so that the loop may make tasks and futures without calling it.

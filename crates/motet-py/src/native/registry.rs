@@ -43,7 +43,7 @@ struct Books {
 
 static BOOKS: PyOnceLock<Books> = PyOnceLock::new();
 
-/// Opens asyncio's books. Called once, when the module is made.
+/// Opens asyncio's books. Called once, before there is a loop.
 pub fn open(py: Python<'_>) -> PyResult<()> {
     let module = py.import("_asyncio")?;
     let get = |name: &str| module.getattr(name).map(Bound::unbind);

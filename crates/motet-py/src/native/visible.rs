@@ -4,7 +4,7 @@
 //! has registered a task, and stops all threads when another one takes it out again.
 //!
 //! Nothing sets these fields but the constructor of asyncio's task, which would also schedule a step. Where they lie is not
-//! published either. So one task of asyncio's is made when the module is, and looked at: its fields lie where its values are found.
+//! published either. So one task of asyncio's is made beforehand, and looked at: its fields lie where its values are found.
 //! What is not found stays empty, and costs what it is good for.
 
 use super::class::TaskRef;
@@ -48,7 +48,7 @@ future = _asyncio.Future(loop=loop)
 sizes = _asyncio.Future.__basicsize__, _asyncio.Task.__basicsize__
 ";
 
-/// Finds the fields. Called once, when the module is made.
+/// Finds the fields. Called once, before there is a loop.
 pub fn look(py: Python<'_>) -> PyResult<()> {
     let made = PyDict::new(py);
     py.run(SPECIMEN, Some(&made), None)?;

@@ -18,9 +18,6 @@ use std::ops::Range;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-/// How long a dispatcher without work lets others run before it sleeps, in nanoseconds: as long as it takes to wake it. A worker
-/// that has a processor answers a short call within that.
-pub const IDLE_NANOS: u64 = 40_000;
 /// How often is looked for something to give back to a worker that waits for it.
 const STARVED_NANOS: u64 = 1_000_000;
 
@@ -114,7 +111,7 @@ impl Pool {
                 if !events.is_empty() {
                     return Ok(events);
                 }
-                let tired = now - *idle_since.get_or_insert(now) >= IDLE_NANOS;
+                let tired = self.idling().is_tired(*idle_since.get_or_insert(now), now);
                 if tired && !lie_down(&state) {
                     continue;
                 }
@@ -125,10 +122,11 @@ impl Pool {
                 (tired, due.map(|due| Duration::from_nanos(due.saturating_sub(now))))
             };
             if !tired {
-                std::thread::yield_now();
+                self.idling().give_way();
                 continue;
             }
             idle_since = None;
+            self.idling().slept();
             let waited = self.watch().wait(next_due, &mut events.ready);
             get_up(&self.lock());
             waited.map_err(crate::errors::os_error)?;

@@ -1,6 +1,7 @@
 //! Class `Pool`.
 
 use super::call::{Call, Function, Options};
+use super::idling::Idling;
 use super::memory::{self, Leased};
 use super::state::State;
 use crate::call_future;
@@ -27,6 +28,7 @@ pub struct Pool {
     /// `run` is to return when no call is left.
     closing: AtomicBool,
     next_call: AtomicU64,
+    idling: Idling,
     policy: Py<PyAny>,
     loads: Py<PyAny>,
 }
@@ -45,6 +47,7 @@ impl Pool {
             rung: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             next_call: AtomicU64::new(1),
+            idling: Idling::default(),
             policy,
             loads,
         })
@@ -306,6 +309,10 @@ impl Pool {
 
     pub fn watch(&self) -> &Watch {
         &self.watch
+    }
+
+    pub fn idling(&self) -> &Idling {
+        &self.idling
     }
 
     pub fn take_ring(&self) -> bool {

@@ -1,6 +1,6 @@
 //! Class `Worker`: the loop of a worker process.
 
-use super::dispatch::IDLE_NANOS;
+use super::idling::Idling;
 use super::memory::{self, Leased};
 use super::waiting::allocate;
 use crate::errors::os_error;
@@ -11,9 +11,10 @@ use motet_lanes::lane::peer::{Peer, behind_places};
 use motet_lanes::lane::{Claimed, Sleep, WorkerSide};
 use motet_lanes::sys::watch::{monotonic_nanos, ring};
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
+use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple, PyType};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,6 +32,7 @@ pub struct Worker {
     current: AtomicU64,
     policy: Py<PyAny>,
     functions: Mutex<HashMap<u32, Function>>,
+    idling: Idling,
 }
 
 struct Ends {
@@ -79,13 +81,37 @@ impl Worker {
         let ends = Arc::new(Mutex::new(Ends { side, peer, bell }));
         let starved = Arc::clone(&ends);
         memory::set_take_in(Arc::new(move || lock(&starved).starve()));
-        Ok(Self { ends, arena, current: AtomicU64::new(NONE), policy, functions: Mutex::default() })
+        Ok(Self {
+            ends,
+            arena,
+            current: AtomicU64::new(NONE),
+            policy,
+            functions: Mutex::default(),
+            idling: Idling::default(),
+        })
     }
 
     /// Whether the parent wants the call that runs now stopped.
     fn must_stop(&self) -> bool {
         let current = self.current.load(Ordering::Relaxed);
         current != NONE && self.lock().side.must_stop(current)
+    }
+
+    /// For `sys.unraisablehook`: where the exception that stops a call has come up in code that cannot raise, a weak reference's
+    /// callback, say, the signal whose handler has raised it comes once more. Compiled, so that it is not handled in here.
+    fn unraisable(
+        &self,
+        py: Python<'_>,
+        stopped: &Bound<'_, PyType>,
+        signal: i32,
+        what: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        if what.getattr(intern!(py, "exc_type"))?.is(stopped) {
+            // SAFETY: sets a flag for the main thread, for any number.
+            unsafe { ffi::PyErr_SetInterruptEx(signal) };
+            return Ok(());
+        }
+        py.import(intern!(py, "sys"))?.call_method1(intern!(py, "__unraisablehook__"), (what,)).map(drop)
     }
 
     /// Tells the parent that this process cannot work, and why.
@@ -169,12 +195,13 @@ impl Worker {
 
     fn await_request(&self) -> Option<Claimed> {
         let idle_since = monotonic_nanos();
-        while monotonic_nanos() - idle_since < IDLE_NANOS {
+        while !self.idling.is_tired(idle_since, monotonic_nanos()) {
             if let Some(claimed) = self.lock().side.claim() {
                 return Some(claimed);
             }
-            std::thread::yield_now();
+            self.idling.give_way();
         }
+        self.idling.slept();
         let found = self.lock().side.claim_or_sleep();
         // Without the lock, which other threads of the program may want.
         found.map_err(Sleep::sleep).ok()
@@ -189,7 +216,9 @@ impl Worker {
         let answer = match asked {
             Ok(asked) if asked.kind == request_kind::CALL => {
                 self.current.store(position, Ordering::Relaxed);
-                let answer = self.call(py, asked).or_else(|error| self.describe(py, &error))?;
+                let answer = self.call(py, asked).or_else(|error| self.describe(py, &error));
+                // To be stopped may have come in between; it comes once.
+                let answer = answer.or_else(|stopped| self.describe(py, &stopped))?;
                 self.current.store(NONE, Ordering::Relaxed);
                 answer
             }
