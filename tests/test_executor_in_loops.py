@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from contextlib import closing
+from typing import Any
 
 import motet
 import pytest
@@ -50,10 +52,26 @@ def test_cancelling_the_task_stops_the_call(way: str) -> None:
         motet.run(main(executor))
 
 
-def test_an_executor_of_processes_is_no_default_executor(make_loop: MakeLoop) -> None:
+def test_an_executor_of_threads_is_a_default_executor() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        executor = motet.Executor("threads", 1)
+        loop.set_default_executor(executor)  # type: ignore[arg-type]
+        thread = await asyncio.to_thread(threading.get_ident)
+        assert thread == await loop.run_in_executor(None, threading.get_ident)
+        assert thread == await asyncio.wrap_future(executor.submit(threading.get_ident))
+        await loop.shutdown_default_executor()
+        with pytest.raises(RuntimeError, match="shutdown"):
+            executor.submit(int)
+
+    motet.run(main())
+
+
+@pytest.mark.parametrize("on", ["processes", "auto"])
+def test_other_executors_are_no_default_executors(make_loop: MakeLoop, on: Any) -> None:
     with (
         closing(make_loop()) as loop,
-        motet.Executor("processes", 1) as executor,
-        pytest.raises(TypeError, match="ThreadPoolExecutor"),
+        motet.Executor(on, 1) as executor,
+        pytest.raises(TypeError, match="executor must be ThreadPoolExecutor"),
     ):
         loop.set_default_executor(executor)  # type: ignore[arg-type]

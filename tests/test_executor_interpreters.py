@@ -155,6 +155,27 @@ def test_initializers_run_in_each_interpreter() -> None:
 
 
 @needs_interpreters
+def test_what_an_initializer_sets_is_there_for_the_calls_of_a_script(run_program: RunProgram) -> None:
+    done = run_program("""
+        import motet
+
+        state, seen = "none", []
+
+        def begin(value):
+            global state
+            state = value
+            seen.append(value)
+
+        def look():
+            return state, seen
+
+        with motet.Executor("interpreters", 1, initializer=begin, initargs=("begun",)) as executor:
+            print(executor.submit(look).result(), look())
+    """)
+    assert (done.stdout, done.stderr) == ("('begun', ['begun']) ('none', [])\n", "")
+
+
+@needs_interpreters
 def test_a_failing_initializer_breaks_the_pool() -> None:
     before = interpreters()
     with executor(2, initializer=divmod, initargs=(1, 0)) as pool:

@@ -1,6 +1,7 @@
-"""`run_in_executor` with worker pools that can stop a call: what asyncio's own does not ask for."""
+"""`run_in_executor` and the default executor with motet's worker pools, for which asyncio has no place."""
 
 import asyncio
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -37,6 +38,23 @@ class PoolMethods(LoopBase):
         if isinstance(watched.future, _motet.CallFutureCore) and _stops(executor):
             outcome.add_done_callback(partial(_stop, watched.future))
         return outcome
+
+    def set_default_executor(self, executor: Any) -> None:
+        """Have calls for no executor run on a `ThreadPoolExecutor`, or on a `motet.Executor` of threads.
+
+        Raises:
+            TypeError: It is neither. What the loop itself has it run cannot be sent anywhere.
+        """
+        found = sys.modules.get("motet._executor.executor")
+        if found is not None and isinstance(executor, found.Executor):
+            if executor._workers.ships:
+                raise TypeError(
+                    "executor must be ThreadPoolExecutor instance, or a motet.Executor('threads'): "
+                    "what asyncio.to_thread() and the loop itself call cannot be sent to other places"
+                )
+            self._default_executor = executor
+        else:
+            super().set_default_executor(executor)
 
 
 def _stops(executor: Any) -> bool:

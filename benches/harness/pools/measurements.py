@@ -19,6 +19,7 @@ MOST_ROUND_TRIPS = 2_000
 LEAST_ROUND_TRIPS = 20
 NAP = 0.001
 KEYS = 16
+TURNS = 5
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 Values = dict[str, float]
@@ -165,14 +166,15 @@ def queued(pool: Futures, sizes: Sizes) -> Values:
 
 
 def speedup(pool: Futures, sizes: Sizes) -> Values:
-    """Measure calls of 1 ms of work beside the same work in this thread, which runs before and after."""
+    """Measure calls of 1 ms of work beside the same work in this thread, by turns: processors change pace."""
     rounds = jobs.calibrate(0.001)
     calls = [rounds] * sizes.work_calls
     pool.run(jobs.work, [(1,)] * 20)
-    before = _timed(lambda: list(map(jobs.work, calls)))
-    together = _timed(lambda: pool.run(jobs.work, ((rounds,) for rounds in calls)))
-    after = _timed(lambda: list(map(jobs.work, calls)))
-    return {rows.TIMES: (before + after) / 2 / together, "call_ms": before / len(calls) * 1e3}
+    alone = together = 0.0
+    for _ in range(TURNS):
+        alone += _timed(lambda: list(map(jobs.work, calls)))
+        together += _timed(lambda: pool.run(jobs.work, ((rounds,) for rounds in calls)))
+    return {rows.TIMES: alone / together, "call_ms": alone / TURNS / len(calls) * 1e3}
 
 
 def fresh(name: str) -> Values:

@@ -50,8 +50,8 @@ TITLES = {
     ),
     rows.CPU: (
         "Work",
-        "Calls of 1 ms of plain Python, each submitted by itself, beside the same work done in one thread "
-        "before and after. Whatever else the machine does makes the figures worse.",
+        "Calls of 1 ms of plain Python, each submitted by itself, beside the same work done in one thread, "
+        "by turns. Whatever else the machine does makes the figures worse.",
     ),
 }
 

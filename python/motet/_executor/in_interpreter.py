@@ -12,12 +12,13 @@ from importlib import import_module
 from threading import RLock
 from typing import Any
 
+from . import namespaces
 from .calls import CallStopped
 from .shipping import dump_result, load_call, load_function
 from .travelling_errors import dump_exception
 
-# In the place of a function's number: what else a message may mean.
-END, MARK, FORGET = -1, -2, -3
+# In the place of a function's number: what else a message may mean. INITIALIZE: the call of an initializer.
+END, MARK, FORGET, INITIALIZE = -1, -2, -3, -4
 # What became of a call.
 RETURNED, RAISED, STOPPED, PASSED = range(4)
 
@@ -96,6 +97,8 @@ class _Server:
         if self._unwanted == number:
             return STOPPED, b""
         try:
+            if function == INITIALIZE:
+                return self._initialize(data)
             called = self._functions[function]
             if type(called) is bytes:
                 called = self._functions[function] = load_function(called)
@@ -105,6 +108,13 @@ class _Server:
             raise
         except BaseException as error:
             return RAISED, dump_exception(_explained(error))
+
+    def _initialize(self, data: bytes) -> tuple[int, bytes]:
+        with namespaces.of_initializer():
+            (initializer, *args), _ = load_call(data)
+        initializer(*args)
+        namespaces.keep()
+        return RETURNED, dump_result(None)
 
     def _rest(self) -> None:
         """From here on nothing raises the exception."""

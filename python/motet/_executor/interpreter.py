@@ -12,7 +12,7 @@ from typing import Any
 from . import in_interpreter
 from .calls import CallStopped
 from .functions import BYTES_KEPT, MEANINGS_KEPT
-from .in_interpreter import END, FORGET, MARK, RETURNED, STOPPED
+from .in_interpreter import END, FORGET, INITIALIZE, MARK, RETURNED, STOPPED
 from .shipping import load_result
 from .travelling_errors import load_exception
 
@@ -47,16 +47,23 @@ class Interpreter:
         )
         self._serves = True
 
+    def initialize(self, data: bytes) -> None:
+        """Have the initializer called that this call is of; raises what that does."""
+        self._call(INITIALIZE, None, data)
+
     def call(self, function: int, blob: bytes, data: bytes) -> Any:
         """What a call returns, or raises. `blob` is the function's, which is sent once."""
+        if function in self._known:
+            return self._call(function, None, data)
+        self._make_room(len(blob))
+        return self._call(function, blob, data)
+
+    def _call(self, function: int, blob: bytes | None, data: bytes) -> Any:
         self._number += 1
         number = self._number
         try:
-            if function in self._known:
-                self._send(number, function, None, data)
-            else:
-                self._make_room(len(blob))
-                self._send(number, function, blob, data)
+            self._send(number, function, blob, data)
+            if blob is not None:
                 self._known[function] = len(blob)
             outcome, answer = self._wait(number)
         except CallStopped:

@@ -14,7 +14,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from . import interpreter
-from .functions import CARRIED, FunctionTable
+from .functions import FunctionTable
 from .interpreter import Interpreter
 from .shipping import dump_call
 from .threads import Crew, Setup, ThreadWorkers
@@ -55,7 +55,7 @@ class InterpreterCrew(Crew):
         """What a worker does first, in its thread."""
         made = self.interpreters[get_ident()] = Interpreter()
         if self._first is not None:
-            made.call(CARRIED.number, CARRIED.blob, self._first)
+            made.initialize(self._first)
 
     def run(self, function: int, blob: bytes, data: bytes) -> Any:
         """In a worker's thread: run a call in its interpreter."""

@@ -15,10 +15,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from . import loky_pools, multiprocessing_pools
+from . import executors, loky_pools, multiprocessing_pools
 from .loops import CountingFactory, factory_of, install
 from .native_tasks import factory_with_native_tasks, put_classes_in_place
-from .process_pools import use_motet_for_suite
 from .recording import Recorder
 from .replacements import CPYTHON_REPLACEMENTS, replace_classes
 from .streams import use_native_streams
@@ -49,8 +48,8 @@ def _run(suite: Suite, request: dict[str, Any], recorder: Recorder, factory: Cou
     if suite.loky_pools:
         _run_loky(suite, request, recorder, factory)
         return
-    if suite.process_pools:
-        use_motet_for_suite(factory.count)
+    if suite.executors is not None:
+        executors.use_motet_for_suite(suite.executors, factory.count)
     if suite.multiprocessing_pools:
         multiprocessing_pools.use_motet_for_suite(factory.count)
     if suite.native_streams:

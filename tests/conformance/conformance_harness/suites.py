@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from . import loky_pools, multiprocessing_pools, native_tasks, process_pools, source_distributions
+from . import executors, loky_pools, multiprocessing_pools, native_tasks, source_distributions
 from .source_distributions import Unavailable
 
 
@@ -24,7 +24,8 @@ class Suite:
     concerns_loop: Callable[[type[unittest.TestCase]], bool]
     native_tasks: bool = False
     native_streams: bool = False
-    process_pools: bool = False
+    # A kind of `executors`.
+    executors: str | None = None
     multiprocessing_pools: bool = False
     loky_pools: bool = False
 
@@ -33,7 +34,7 @@ class Suite:
         return (
             self.native_tasks
             or self.native_streams
-            or self.process_pools
+            or self.executors is not None
             or self.multiprocessing_pools
             or self.loky_pools
         )
@@ -123,15 +124,29 @@ NATIVE_STREAMS = replace(
     native_streams=True,
 )
 _POOLS = "test.test_concurrent_futures"
-PROCESS_POOLS = Suite(
-    "process-pools",
-    "CPython's test.test_concurrent_futures on motet's processes",
-    _POOLS,
-    lambda: [name for name in _cpython_modules(_POOLS) if name in process_pools.MODULES],
-    lambda: _prepare_cpython(_POOLS),
-    process_pools.concerns_process_pools,
-    process_pools=True,
-)
+
+
+def _prepare_executors(kind: str) -> list[str]:
+    if importlib.util.find_spec(f"concurrent.futures.{executors.KINDS[kind].home}") is None:
+        raise Unavailable("this Python has no interpreters")
+    return _prepare_cpython(_POOLS)
+
+
+def _of_executors(kind: str, name: str) -> Suite:
+    return Suite(
+        name,
+        f"CPython's test.test_concurrent_futures on motet's {kind}",
+        _POOLS,
+        lambda: [module for module in _cpython_modules(_POOLS) if module in executors.KINDS[kind].modules],
+        lambda: _prepare_executors(kind),
+        executors.concerns(kind),
+        executors=kind,
+    )
+
+
+PROCESS_POOLS = _of_executors("processes", "process-pools")
+THREAD_POOLS = _of_executors("threads", "thread-pools")
+INTERPRETER_POOLS = _of_executors("interpreters", "interpreter-pools")
 _MULTIPROCESSING = "test.test_multiprocessing_spawn"
 MULTIPROCESSING_POOLS = Suite(
     "multiprocessing-pools",
@@ -151,5 +166,8 @@ LOKY = Suite(
     lambda case: True,
     loky_pools=True,
 )
-_ALL = (CPYTHON, NATIVE_STREAMS, NATIVE_TASKS, UVLOOP, PROCESS_POOLS, MULTIPROCESSING_POOLS, LOKY)
+_ALL = (
+    CPYTHON, NATIVE_STREAMS, NATIVE_TASKS, UVLOOP, PROCESS_POOLS, THREAD_POOLS, INTERPRETER_POOLS,
+    MULTIPROCESSING_POOLS, LOKY,
+)  # fmt: skip
 SUITES = {suite.name: suite for suite in _ALL}
