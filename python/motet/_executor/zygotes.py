@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+# All that starting a zygote takes: what a thread imports while another one forks, the child can never import.
 import atexit
 import contextlib
 import os
 import socket
+import subprocess
 import sys
 import threading
 
@@ -16,8 +18,6 @@ class Zygote:
     """The zygote as the process that started it sees it. Thread-safe."""
 
     def __init__(self, preload: tuple[str, ...]) -> None:
-        import subprocess
-
         here, there = socket.socketpair()
         with there:
             command = (
