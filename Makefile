@@ -25,6 +25,7 @@ test-rust:  ## The Rust crates' own tests
 	@if cargo nextest --version >/dev/null 2>&1; then \
 	    cargo nextest run --workspace --exclude motet-py --no-fail-fast && cargo test -q --doc --workspace --exclude motet-py; \
 	else cargo test -q --workspace --exclude motet-py; fi
+	@cargo test -q -p motet-lanes --features failpoints --test lane_kills
 
 bench: $(STAMP)  ## The side-by-side tables of event loops and of worker pools, into benches/ (about 40 minutes)
 	@$(BIN)/python benches/run.py --write

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import motet
 import pytest
 from conftest import RunProgram
 from executor_helpers import LIMIT, append, nap, wait_until, warm
+from motet._executor import stopping
 
 pytestmark = pytest.mark.thread_unsafe(reason="warnings, and processes that are killed")
 
@@ -56,6 +58,17 @@ def test_exit_handlers_have_the_time_that_they_need(tmp_path: Path) -> None:
     with motet.Executor("processes", 1) as executor:
         executor.submit(lambda: (atexit.register(tidy_up), None)[1]).result(LIMIT)
     assert Path(path).read_text() == "tidied up\n"
+
+
+def test_one_that_has_done_its_calls_gives_its_place_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "EXIT_GRACE", 0.5)
+    executor = motet.Executor("processes", 1, max_tasks_per_child=1, thread_name_prefix="lingerer")
+    executor.submit(hang_at_exit).result(LIMIT)
+    first, second = (executor.submit(os.getpid).result(LIMIT) for _ in range(2))
+    assert first != second
+    assert executor.statistics()["restarts"] >= 2
+    with pytest.warns(RuntimeWarning, match=r"lingerer-1 did not end within 0\.5 seconds"):
+        executor.shutdown()
 
 
 @pytest.mark.parametrize("known", [True, False])

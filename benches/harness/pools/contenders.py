@@ -25,7 +25,9 @@ DASK = "Dask"
 RAY = "Ray"
 MOTET = "motet"
 MOTET_THREADS = "motet, threads"
-POOLS = (THREADS, FORK, FORKSERVER, POOL, LOKY, JOBLIB, DASK, RAY, MOTET, MOTET_THREADS)
+# No pool, but what the machine gives.
+BARE = "bare processes"
+POOLS = (THREADS, FORK, FORKSERVER, POOL, LOKY, JOBLIB, DASK, RAY, MOTET, MOTET_THREADS, BARE)
 PACKAGES = {
     LOKY: "loky",
     JOBLIB: "joblib",
@@ -89,6 +91,35 @@ class Motet(Futures):
         if not hasattr(motet, "map"):
             raise NoSuchPool("this motet has no map")
         return sum(motet.map(function, items, on="processes", workers=2))
+
+
+class Bare(Futures):
+    """Processes that have an equal part of the calls each, and say nothing."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(None)
+        self.workers = workers
+
+    def run(self, function: Function, calls: Iterable[tuple[Any, ...]]) -> list[Any]:
+        calls = list(calls)
+        parts = [calls[number :: self.workers] for number in range(self.workers)]
+        context = multiprocessing.get_context("fork")
+        workers = [context.Process(target=_run_all, args=(function, part)) for part in parts]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+            if worker.exitcode:
+                raise RuntimeError(f"a bare process ended with exit code {worker.exitcode}")
+        return []
+
+    def close(self) -> None:
+        pass
+
+
+def _run_all(function: Function, calls: Iterable[tuple[Any, ...]]) -> None:
+    for arguments in calls:
+        function(*arguments)
 
 
 class Dask(Futures):
@@ -210,6 +241,8 @@ def make(name: str, workers: int) -> Futures:
             return Dask(workers)
         case "Ray":
             return Ray(workers)
+        case "bare processes":
+            return Bare(workers)
         case "motet":
             return Motet(importlib.import_module("motet").Executor("processes", workers))
     try:

@@ -51,7 +51,7 @@ TITLES = {
     rows.CPU: (
         "Work",
         "Calls of 1 ms of plain Python, each submitted by itself, beside the same work done in one thread, "
-        "by turns. Whatever else the machine does makes the figures worse.",
+        "by turns. *Bare processes* have half of the calls each and no pool: what the machine gives then.",
     ),
 }
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from harness.pools.contenders import (
+    BARE,
     DASK,
     FORK,
     FORKSERVER,
@@ -61,8 +62,7 @@ class Row:
     seconds: float
 
 
-PROCESSES = tuple(pool for pool in POOLS if pool not in (THREADS, MOTET_THREADS))
-SUBMITTING = tuple(pool for pool in POOLS if pool != MOTET_THREADS)
+SUBMITTING = tuple(pool for pool in POOLS if pool not in (MOTET_THREADS, BARE))
 
 ROWS: Final = (
     Row(CALLS, NO_OP, CALLS_PER_SECOND, SUBMITTING, 3.0),
@@ -77,7 +77,7 @@ ROWS: Final = (
     Row(START, SECOND, MILLISECONDS, SUBMITTING, 2.0),
     Row(RECOVERY, KILLED, MILLISECONDS, (FORK, POOL, LOKY, MOTET), 4.0),
     Row(QUEUED, PER_CALL, BYTES, (THREADS, FORK, FORKSERVER, POOL, LOKY, MOTET), 30.0),
-    Row(CPU, SPEEDUP, TIMES, (THREADS, FORK, POOL, LOKY, JOBLIB, DASK, RAY, MOTET, MOTET_THREADS), 3.0),
+    Row(CPU, SPEEDUP, TIMES, (THREADS, FORK, POOL, LOKY, JOBLIB, DASK, RAY, MOTET, MOTET_THREADS, BARE), 3.0),
 )
 # Memory hardly differs from round to round, and a million calls take their time.
 ONE_ROUND: Final = (QUEUED,)

@@ -22,6 +22,7 @@ mod exit;
 mod files;
 mod handle;
 mod heap_type;
+mod idling;
 mod listener;
 mod method;
 mod native;

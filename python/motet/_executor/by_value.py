@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import cloudpickle  # type: ignore[import-untyped]
 
-from . import classes, modules, namespaces
+from . import classes, frames, modules, namespaces
 from .captures import Watch, watch
 
 BufferCallback = Callable[[PickleBuffer], object]
@@ -75,11 +75,14 @@ def _prepare() -> None:
         _named = len(names)
     reduction: Any = sys.modules.get("multiprocessing.reduction")
     multiprocessing_knows = {} if reduction is None else reduction.ForkingPickler._extra_reducers
-    if len(registered) + len(multiprocessing_knows) != _registered:
+    frames.find_libraries()
+    count = len(registered) + len(multiprocessing_knows) + len(frames.reductions)
+    if count != _registered:
         # One dictionary instead of cloudpickle's chain of them, which is asked about every object.
-        count = len(registered) + len(multiprocessing_knows)
         # multiprocessing's first: of connections and sockets it alone knows how they travel.
-        reductions = {**multiprocessing_knows, **registered, **cloudpickle.Pickler._dispatch_table}
+        reductions = {
+            **frames.reductions, **multiprocessing_knows, **registered, **cloudpickle.Pickler._dispatch_table
+        }  # fmt: skip
         reductions[MethodType] = _reduce_method
         reductions[_CacheWrapper] = _reduce_cache
         reductions[NewType] = _reduce_new_type

@@ -16,7 +16,7 @@ from .trial import Trial
 from .workplaces import REFUSALS, Workplace
 
 if TYPE_CHECKING:
-    from .executor import _Place
+    from .executor import Place
     from .mapping import Plan
 
 # Chunks that each worker may have: one that it runs, others that wait for it or for their consumer.
@@ -161,7 +161,7 @@ class ExecutorWorkers:
         self._trial = None
         return self._place.send(items)
 
-    def _move(self, on: _Place) -> Workplace:
+    def _move(self, on: Place) -> Workplace:
         place = Workplace(self._plan, on)
         self._places.append(place)
         if on == "threads":

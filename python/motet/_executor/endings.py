@@ -74,7 +74,7 @@ class MortalCrew(StoppableCrew):
             self.broken = obituaries.ends_as_it_begins(worker, ended)
         if self.broken is not None:
             self._break()
-        elif not worker.told_to_end:
+        elif worker.retires or not worker.told_to_end:
             self.restarts[worker.place] += 1
 
     def _lose(self, worker: Worker, ended: Ended, number: int, call: Call | None) -> None:

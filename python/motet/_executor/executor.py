@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_Place = Literal["auto", "processes", "threads", "interpreters"]
+Place = Literal["auto", "processes", "threads", "interpreters"]
 
 _open: weakref.WeakSet[Executor] = weakref.WeakSet()
 _exiting = False
@@ -76,7 +76,7 @@ class Executor(concurrent.futures.Executor):
 
     def __init__(
         self,
-        on: _Place = "auto",
+        on: Place = "auto",
         max_workers: int | None = None,
         *,
         initializer: Callable[..., object] | None = None,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar, cast, get_args, overload
 
 from .chunks import OnError
 from .coroutine_functions import is_asynchronous
-from .executor import _Place
+from .executor import Place
 from .machine import usable_cpus
 from .notebooks import is_kernel
 
@@ -24,7 +24,7 @@ class Plan(NamedTuple):
 
     function: Callable[..., Any]
     iterables: tuple[Any, ...]
-    on: _Place
+    on: Place
     workers: int
     ordered: bool
     buffer: int | None
@@ -43,7 +43,7 @@ class Plan(NamedTuple):
 def map(
     function: Callable[..., Coroutine[Any, Any, T]],
     *iterables: Iterable[Any],
-    on: _Place = ...,
+    on: Place = ...,
     workers: int | None = ...,
     ordered: bool = ...,
     buffer: int | None = ...,
@@ -59,7 +59,7 @@ def map(
 def map(
     function: Callable[..., T],
     *iterables: Iterable[Any],
-    on: _Place = ...,
+    on: Place = ...,
     workers: int | None = ...,
     ordered: bool = ...,
     buffer: int | None = ...,
@@ -74,7 +74,7 @@ def map(
 def map(
     function: Callable[..., Any],
     *iterables: Iterable[Any],
-    on: _Place = "auto",
+    on: Place = "auto",
     workers: int | None = None,
     ordered: bool = True,
     buffer: int | None = None,
@@ -144,7 +144,7 @@ def map(
 def amap(
     function: Callable[..., Coroutine[Any, Any, T]],
     *iterables: Iterable[Any] | AsyncIterable[Any],
-    on: _Place = ...,
+    on: Place = ...,
     workers: int | None = ...,
     ordered: bool = ...,
     buffer: int | None = ...,
@@ -160,7 +160,7 @@ def amap(
 def amap(
     function: Callable[..., T],
     *iterables: Iterable[Any] | AsyncIterable[Any],
-    on: _Place = ...,
+    on: Place = ...,
     workers: int | None = ...,
     ordered: bool = ...,
     buffer: int | None = ...,
@@ -175,7 +175,7 @@ def amap(
 def amap(
     function: Callable[..., Any],
     *iterables: Iterable[Any] | AsyncIterable[Any],
-    on: _Place = "auto",
+    on: Place = "auto",
     workers: int | None = None,
     ordered: bool = True,
     buffer: int | None = None,
@@ -232,7 +232,7 @@ def _plan(
         raise TypeError(f"{name}: there must be an iterable at least")
     if initializer is not None and not callable(initializer):
         raise TypeError(f"{name}: the initializer is a {type(initializer).__name__}, which cannot be called")
-    _check_choice(name, "on", on, get_args(_Place))
+    _check_choice(name, "on", on, get_args(Place))
     _check_choice(name, "on_error", on_error, get_args(OnError))
     for label, number, least in (("workers", workers, 1), ("buffer", buffer, 1), ("chunk", chunk, 1)):
         if number is not None:

@@ -7,7 +7,7 @@ import sys
 import threading
 from typing import Any, NamedTuple
 
-from .executor import Executor, _Place
+from .executor import Executor, Place
 
 # Seconds that an executor waits for the next mapping.
 IDLE = 10.0
@@ -33,7 +33,7 @@ _kept: dict[tuple[str, int], _Kept] = {}
 _lock = threading.RLock()
 
 
-def borrow(on: _Place, workers: int) -> Loan:
+def borrow(on: Place, workers: int) -> Loan:
     """An executor, with workers that have begun if one has just been given back.
 
     Not one whose workers began in other surroundings: folder, environment, path of modules.

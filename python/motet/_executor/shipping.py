@@ -6,6 +6,8 @@ sends by value. Buffers of arrays and the like (pickle protocol 5) are handed to
 
 from __future__ import annotations
 
+import sys
+
 # The core of pickle: its Python half takes long to import, and offers the same names.
 from _pickle import PickleBuffer, dumps, loads
 
@@ -106,7 +108,8 @@ def _dump_plainly(value: object, buffer_callback: _BufferCallback | None) -> byt
             data = dumps(value, 5)
             return None if refers_by_value(data) else data
         outside: list[PickleBuffer] = []
-        data = dumps(value, 5, buffer_callback=outside.append)
+        dump = _dump_with()
+        data = dump(value, 5, buffer_callback=outside.append)
         if refers_by_value(data):
             return None
         if not outside:
@@ -114,14 +117,24 @@ def _dump_plainly(value: object, buffer_callback: _BufferCallback | None) -> byt
         # Most calls have no buffers at all, and should not pay for a callback in Python.
         small = sum(map(_is_small, outside))
         if small == len(outside):
-            return dumps(value, 5)
+            return dump(value, 5)
         if small:
             outside.clear()
-            data = dumps(value, 5, buffer_callback=_sorting(outside))
+            data = dump(value, 5, buffer_callback=_sorting(outside))
     except Exception:
         return None
     _hand_over(outside, buffer_callback)
     return data
+
+
+def _dump_with() -> Callable[..., bytes]:
+    """`pickle.dumps`, or what knows more than that, once a library is loaded of which there is more."""
+    loaded = sys.modules
+    if "pandas" in loaded or "polars" in loaded or "pyarrow" in loaded:
+        from . import frames
+
+        return frames.dumps
+    return dumps
 
 
 def _dump_by_value(value: object, buffer_callback: _BufferCallback | None, to_worker: bool) -> bytes:

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 GRACE = 1.0
 # Seconds between two looks at how much memory workers use.
 MEMORY_INTERVAL = 0.1
-# Seconds that workers have for their exit handlers when the interpreter exits.
+# Seconds that workers have for their exit handlers when the interpreter exits or another is to follow them.
 EXIT_GRACE = 30.0
+# Seconds between two looks at which workers have done all their calls.
+RETIREMENT_INTERVAL = 1.0
 
 
 class StoppableCrew(Crew):
@@ -88,6 +90,8 @@ class StoppableCrew(Crew):
         waits += [self._leaves_at(worker) - now for worker in list(self.workers.values())]
         if self.settings.memory_limit is not None and self.pool.unfinished():
             waits.append(MEMORY_INTERVAL)
+        if self.settings.calls_per_worker is not None and self.pool.unfinished():
+            waits.append(RETIREMENT_INTERVAL)
         patience = min(waits)
         return None if patience == math.inf else max(0.0, patience)
 
@@ -117,7 +121,19 @@ class StoppableCrew(Crew):
 
     def _leaves_at(self, worker: Worker) -> float:
         """Until when a worker has time to end. One that is not born yet cannot be killed."""
-        return math.inf if worker.lingered or not worker.pid else worker.told_at + self._leave_within
+        if worker.lingered or not worker.pid:
+            return math.inf
+        return worker.told_at + (self._exit_grace() if worker.retires else self._leave_within)
+
+    def _exit_grace(self) -> float:
+        return min(self._leave_within, EXIT_GRACE)
+
+    def _retire(self, calls: int) -> None:
+        """Note which workers have done all their calls: the core has told them to end."""
+        work = self.pool.statistics()["lanes"]
+        for worker in list(self.workers.values()):
+            if not worker.told_to_end and work.get(worker.lane, (0, 0))[0] >= calls:
+                worker.retires, worker.told_at = True, time.monotonic()
 
     def _end_the_lingering(self) -> None:
         now = time.monotonic()
@@ -133,7 +149,7 @@ class StoppableCrew(Crew):
         names, self._lingering = self._lingering, []
         if names:
             problem = (
-                f"{', '.join(names)} did not end within {self._leave_within:g} seconds of the last call and "
+                f"{', '.join(names)} did not end within {self._exit_grace():g} seconds of the last call and "
                 "had to be killed; an exit handler (atexit) that hangs?"
             )
             warnings.warn(problem, RuntimeWarning, stacklevel=4)

@@ -30,6 +30,8 @@ class Worker:
         self.place = place
         # When it was told to end: the monotonic time.
         self.told_at = math.inf
+        # It has done as many calls as it may.
+        self.retires = False
         # It was killed because it had not ended in time.
         self.lingered = False
         # The session of its zygote, once that is gone, which takes it along.

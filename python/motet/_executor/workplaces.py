@@ -16,7 +16,7 @@ from .processes import ProcessWorkers
 from .shipping import dump_call
 
 if TYPE_CHECKING:
-    from .executor import _Place
+    from .executor import Place
     from .mapping import Plan
     from .trial import Trial
 
@@ -27,7 +27,7 @@ REFUSALS = (errors.NotShippable, errors.ArgumentTooLarge, errors.ArenaFull)
 class Workplace:
     """An executor that works on chunks, or on single items if these have a time limit."""
 
-    def __init__(self, plan: Plan, on: _Place) -> None:
+    def __init__(self, plan: Plan, on: Place) -> None:
         """Raises `NotShippable` for a function that cannot be sent there."""
         self.alone = plan.timeout is not None
         self._several = len(plan.iterables) > 1

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-# All that starting a zygote takes: what a thread imports while another one forks, the child can never import.
 import atexit
 import contextlib
 import os
 import socket
+
+# Here, and not when it is needed: a child that is forked while another thread imports it can never import it.
 import subprocess
 import sys
 import threading

@@ -10,9 +10,8 @@ from concurrent import futures
 from dataclasses import dataclass
 from typing import Any
 
-import motet
-from motet._executor import machine
 from motet.compat import pools
+from motet.compat.pools._thread_executor import ThreadedExecutor
 
 from .paths import CONFORMANCE
 
@@ -20,23 +19,11 @@ from .paths import CONFORMANCE
 VARIABLE = "MOTET_CONFORMANCE_POOLS"
 
 
-class InterpreterPoolExecutor(motet.Executor):
-    """With the arguments of Python's class, and what it takes for those that are not given."""
+class InterpreterPoolExecutor(ThreadedExecutor):
+    """With the arguments of Python's class."""
 
-    def __init__(
-        self,
-        max_workers: int | None = None,
-        thread_name_prefix: str = "",
-        initializer: Callable[..., object] | None = None,
-        initargs: tuple[Any, ...] = (),
-    ) -> None:
-        super().__init__(
-            "interpreters",
-            min(32, machine.usable_cpus() + 4) if max_workers is None else max_workers,
-            thread_name_prefix=thread_name_prefix or "InterpreterPoolExecutor-0",
-            initializer=initializer,
-            initargs=initargs,
-        )
+    _place = "interpreters"
+    _name = "InterpreterPoolExecutor"
 
 
 @dataclass(frozen=True)
@@ -59,7 +46,7 @@ KINDS = {
 }
 
 
-def use_motet(kind: str, on_made: Callable[[], object] = int) -> type[futures.Executor]:
+def use_motet(kind: str, on_made: Callable[[], object] = int) -> None:
     """Put motet's class where programs look for Python's; `on_made` is called for each executor made."""
     chosen = KINDS[kind]
 
@@ -70,7 +57,6 @@ def use_motet(kind: str, on_made: Callable[[], object] = int) -> type[futures.Ex
     stand_in = type(chosen.stand_in.__name__, (chosen.stand_in,), {"__init__": make, "__module__": __name__})
     for module in (futures, importlib.import_module(f"concurrent.futures.{chosen.home}")):
         module.__dict__[stand_in.__name__] = stand_in
-    return stand_in
 
 
 def use_motet_for_suite(kind: str, on_made: Callable[[], object]) -> None:

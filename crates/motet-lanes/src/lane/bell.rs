@@ -30,6 +30,7 @@ impl Bell {
     pub fn lie_down(&self) {
         self.word.store(ASLEEP, Ordering::Relaxed);
         fence(Ordering::SeqCst);
+        step!("lie down: asleep");
     }
 
     /// Sleeper: has found work after all, or has slept.
@@ -47,7 +48,12 @@ impl Bell {
     #[must_use = "a sleeper must be woken"]
     pub fn ring(&self) -> bool {
         fence(Ordering::SeqCst);
-        self.word.load(Ordering::Relaxed) == ASLEEP && self.word.swap(AWAKE, Ordering::Release) == ASLEEP
+        let wakes =
+            self.word.load(Ordering::Relaxed) == ASLEEP && self.word.swap(AWAKE, Ordering::Release) == ASLEEP;
+        if wakes {
+            step!("ring: is to wake");
+        }
+        wakes
     }
 
     /// The word to sleep on, and the value that it has as long as the sleep shall go on.

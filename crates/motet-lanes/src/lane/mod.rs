@@ -13,6 +13,14 @@
 //! What is read from a lane was written by another process, whose memory a fault of its program may have damaged. So all of it
 //! is plain data for which any bits are valid, and every length is checked where it is used.
 
+/// A step at which a test may kill the process. Nothing without the feature `failpoints`.
+macro_rules! step {
+    ($name:literal) => {
+        #[cfg(feature = "failpoints")]
+        fail::fail_point!($name);
+    };
+}
+
 pub mod bell;
 #[cfg(not(loom))]
 mod layout;

@@ -190,6 +190,7 @@ impl<C> ParentSide<C> {
                     return false;
                 }
                 self.lane.stop.store(position + 1, Ordering::Release);
+                step!("stop: asked");
                 return true;
             }
         }

@@ -119,9 +119,12 @@ impl<T, const N: usize> Requests<T, N> {
         }
         let (slot, generation) = self.at(position);
         slot.claimed_at.store(0, Ordering::Relaxed);
+        step!("publish: has a slot");
         // SAFETY: the slot is free, so the body is the parent's; any bits are a valid T, zeros included.
         slot.body.with_mut(|body| write(unsafe { &mut *body }));
+        step!("publish: written");
         slot.word.store(word(generation, READY), Ordering::Release);
+        step!("publish: ready");
         true
     }
 
@@ -131,7 +134,10 @@ impl<T, const N: usize> Requests<T, N> {
         let ready = word(generation, READY);
         let done = word(generation, DONE);
         match slot.word.compare_exchange(ready, done, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => TakeBack::Taken,
+            Ok(_) => {
+                step!("take back: taken");
+                TakeBack::Taken
+            }
             Err(_) => TakeBack::Begun,
         }
     }
@@ -162,6 +168,7 @@ impl<T, const N: usize> Requests<T, N> {
                 let claimed = word(generation, CLAIMED);
                 match slot.word.compare_exchange(ready, claimed, Ordering::Acquire, Ordering::Relaxed) {
                     Ok(_) => {
+                        step!("claim: claimed");
                         *next += 1;
                         return Some(Claimed { position });
                     }
@@ -179,6 +186,7 @@ impl<T, const N: usize> Requests<T, N> {
     /// Worker: notes when it began a request.
     pub fn note_start(&self, claimed: &Claimed, now_nanos: u64) {
         self.at(claimed.position).0.claimed_at.store(now_nanos, Ordering::Relaxed);
+        step!("note start: noted");
     }
 
     /// Worker: the body of what it has claimed.
@@ -190,7 +198,9 @@ impl<T, const N: usize> Requests<T, N> {
     /// Worker: is done with what it has claimed, and has answered it.
     pub fn finish(&self, claimed: Claimed) {
         let (slot, generation) = self.at(claimed.position);
+        step!("finish: answered");
         slot.word.store(word(generation, DONE), Ordering::Release);
+        step!("finish: done");
     }
 }
 

@@ -39,7 +39,9 @@ impl<T, const N: usize> Ring<T, N> {
         }
         // SAFETY: behind `pushed` and not a whole round ahead of `popped`: the producer's. Any bits are a valid T.
         self.entry(position).with_mut(|entry| write(unsafe { &mut *entry }));
+        step!("push: written");
         self.pushed.0.store(position.wrapping_add(1), Ordering::Release);
+        step!("push: pushed");
         true
     }
 
@@ -53,7 +55,9 @@ impl<T, const N: usize> Ring<T, N> {
         }
         // SAFETY: between `popped` and `pushed`: the consumer's.
         let result = self.entry(position).with(|entry| read(unsafe { &*entry }));
+        step!("pop: read");
         self.popped.0.store(position.wrapping_add(1), Ordering::Release);
+        step!("pop: popped");
         Some(result)
     }
 

@@ -24,6 +24,7 @@ use crate::call;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
+use std::sync::atomic::Ordering;
 
 /// How a call ends.
 pub enum Ending {
@@ -124,6 +125,7 @@ pub fn complete(this: This<'_, '_>, ending: Ending) -> PyResult<bool> {
         }
         return errors.report(false);
     };
+    this.has_ended().store(true, Ordering::Release);
     for parked in freed.parked {
         errors.note(py, unpark(&parked.into_bound(py)));
     }

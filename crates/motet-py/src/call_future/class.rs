@@ -1,8 +1,8 @@
 //! The class `motet._motet.CallFutureCore`: how its objects lie in memory, come to be and go.
 //!
 //! # Safety
-//! Invariant of an object of the class and its subclasses, from `tp_new` on: its state is initialised; it stays so until the memory
-//! is freed, and is empty from `tp_dealloc` on.
+//! Invariant of an object of the class and its subclasses, from `tp_new` on: its fields are initialised; they stay so until the memory
+//! is freed, and the state is empty from `tp_dealloc` on.
 
 use super::state::State;
 use super::{methods, properties};
@@ -15,6 +15,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use pyo3::{Borrowed, ffi};
 use std::ffi::{c_int, c_uint, c_void};
+use std::sync::atomic::AtomicBool;
 
 /// A future, borrowed.
 #[derive(Clone, Copy)]
@@ -24,6 +25,8 @@ pub struct This<'a, 'py>(Borrowed<'a, 'py, PyAny>);
 struct Object {
     base: ffi::PyObject,
     state: Guarded<State>,
+    /// Set once the call has ended; what it has come to is in the state.
+    has_ended: AtomicBool,
 }
 
 impl<'a, 'py> This<'a, 'py> {
@@ -48,16 +51,23 @@ impl<'a, 'py> This<'a, 'py> {
     #[inline]
     pub fn with<R>(self, use_state: impl FnOnce(&mut State) -> R) -> R {
         // SAFETY: the module's invariant.
-        unsafe { state_of(self.0.as_ptr()) }.with(self.py(), use_state)
+        unsafe { &object_of(self.0.as_ptr()).state }.with(self.py(), use_state)
+    }
+
+    /// Whether the call has ended, for threads that are not attached.
+    #[inline]
+    pub fn has_ended(self) -> &'a AtomicBool {
+        // SAFETY: the module's invariant.
+        unsafe { &object_of(self.0.as_ptr()).has_ended }
     }
 }
 
 /// # Safety
 /// `object` is a live object of the class or of a subclass.
 #[inline]
-unsafe fn state_of<'a>(object: *mut ffi::PyObject) -> &'a Guarded<State> {
-    // SAFETY: the caller's word and the module's invariant.
-    unsafe { &(*object.cast::<Object>()).state }
+unsafe fn object_of<'a>(object: *mut ffi::PyObject) -> &'a Object {
+    // SAFETY: the caller's word and the module's invariant; what is in it changes behind shared references only.
+    unsafe { &*object.cast::<Object>() }
 }
 
 static CORE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
@@ -113,7 +123,9 @@ unsafe fn allocate_as(class: *mut ffi::PyTypeObject, state: State) -> *mut ffi::
     unsafe {
         let object = ffi::PyType_GenericAlloc(class, 0);
         if !object.is_null() {
-            (&raw mut (*object.cast::<Object>()).state).write(Guarded::new(state));
+            let object = object.cast::<Object>();
+            (&raw mut (*object).state).write(Guarded::new(state));
+            (&raw mut (*object).has_ended).write(AtomicBool::new(false));
         }
         object
     }
@@ -213,7 +225,7 @@ unsafe extern "C" fn traverse(
         if result != 0 {
             return result;
         }
-        state_of(object).inspect_stopped(|state| state.show(&mut |referent| visit(referent, argument)))
+        object_of(object).state.inspect_stopped(|state| state.show(&mut |referent| visit(referent, argument)))
     }
 }
 

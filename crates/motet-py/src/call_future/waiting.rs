@@ -1,6 +1,7 @@
 //! Waiting for a future in a thread.
 //!
-//! A thread that waits makes a lock of Python's, puts it into the future and acquires it a second time: that detaches, knows
+//! A thread that waits looks for a moment, without the interpreter, whether the call ends: most of a short call's round trip would
+//! be waking it. Then it makes a lock of Python's, puts it into the future and acquires it a second time: that detaches, knows
 //! timeouts, and lets the handlers of signals run at once. Who changes the stage, or makes a condition, takes the lock out and
 //! releases it. With a condition the thread waits for that one, since somebody may change the future by its attributes then.
 //!
@@ -12,11 +13,13 @@ use super::condition::{Errors, Held};
 use super::state::Stage;
 use super::stock;
 use crate::call;
+use crate::idling::Idling;
 use crate::sys::thread_token;
 use pyo3::exceptions::{PyBaseException, PyTimeoutError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 use pyo3::{ffi, intern};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// What a done future gives: its result, or the exception of the call.
@@ -133,6 +136,8 @@ fn wait<'py>(this: This<'_, 'py>, timeout: Option<Bound<'py, PyAny>>) -> PyResul
         }
         Some(_) => return Ok(()),
     };
+    let has_ended = this.has_ended();
+    py.detach(|| look(has_ended, &patience));
     while !patience.is_over() {
         let lock = parker(py)?;
         let mut candidate = Some(lock.clone().unbind());
@@ -159,6 +164,24 @@ fn wait<'py>(this: This<'_, 'py>, timeout: Option<Bound<'py, PyAny>>) -> PyResul
         }
     }
     Ok(())
+}
+
+/// What threads that wait for futures know of the machine.
+static IDLING: Idling = Idling::new();
+
+/// Looks for a moment whether the call ends.
+fn look(has_ended: &AtomicBool, patience: &Patience) {
+    let mut look = IDLING.look();
+    while !has_ended.load(Ordering::Acquire) {
+        if look.is_tired() {
+            return look.sleep();
+        }
+        if patience.is_over() {
+            return;
+        }
+        look.give_way();
+    }
+    look.find();
 }
 
 /// A lock that is held.

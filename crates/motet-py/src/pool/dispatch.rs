@@ -95,15 +95,16 @@ impl Pool {
     /// Without the interpreter: waits until there are replies or events.
     fn wait(&self, until: Option<u64>, batch: &mut Batch) -> PyResult<Events> {
         let mut events = Events::default();
-        let mut idle_since = None;
+        let mut look = self.idling().look();
         loop {
             let (tired, next_due) = {
                 let mut state = self.lock();
                 collect(&mut state, batch);
                 if !batch.is_empty() || !state.failed.is_empty() {
+                    look.find();
                     return Ok(events);
                 }
-                let now = monotonic_nanos();
+                let now = look.now();
                 let (overdue, next_due) = state.overdue(now);
                 events.overdue = overdue;
                 events.late =
@@ -111,25 +112,25 @@ impl Pool {
                 if !events.is_empty() {
                     return Ok(events);
                 }
-                let tired = self.idling().is_tired(*idle_since.get_or_insert(now), now);
+                let tired = look.is_tired();
                 if tired && !lie_down(&state) {
                     continue;
                 }
                 // What the program lets go of rings no bell.
                 let starved = state.lanes.values().any(|lane| lane.starved);
-                let look = starved.then_some(now + STARVED_NANOS);
-                let due = [until, next_due, look].into_iter().flatten().min();
+                let next_look = starved.then_some(now + STARVED_NANOS);
+                let due = [until, next_due, next_look].into_iter().flatten().min();
                 (tired, due.map(|due| Duration::from_nanos(due.saturating_sub(now))))
             };
             if !tired {
-                self.idling().give_way();
+                look.give_way();
                 continue;
             }
-            idle_since = None;
-            self.idling().slept();
+            look.sleep();
             let waited = self.watch().wait(next_due, &mut events.ready);
             get_up(&self.lock());
             waited.map_err(crate::errors::os_error)?;
+            look = self.idling().look();
             if !events.is_empty() {
                 collect(&mut self.lock(), batch);
                 return Ok(events);

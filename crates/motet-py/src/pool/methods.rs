@@ -1,11 +1,11 @@
 //! Class `Pool`.
 
 use super::call::{Call, Function, Options};
-use super::idling::Idling;
 use super::memory::{self, Leased};
 use super::state::State;
 use crate::call_future;
 use crate::errors::os_error;
+use crate::idling::Idling;
 use motet_lanes::sys::watch::{Watch, monotonic_nanos, ring};
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::intern;
@@ -47,7 +47,7 @@ impl Pool {
             rung: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             next_call: AtomicU64::new(1),
-            idling: Idling::default(),
+            idling: Idling::new(),
             policy,
             loads,
         })

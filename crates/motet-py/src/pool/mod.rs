@@ -9,7 +9,6 @@
 //! - `memory.rs`: this process's arena, and memory in arenas as Python's buffers.
 //! - `waiting.rs`: what to do when the arena is full.
 //! - `dispatch.rs`: the dispatcher's thread, which collects replies without the interpreter and delivers them in batches.
-//! - `idling.rs`: how a side waits that has no work.
 //! - `methods.rs`: class `Pool`.
 //! - `worker.rs`: class `Worker`.
 //!
@@ -17,7 +16,6 @@
 
 mod call;
 mod dispatch;
-mod idling;
 mod lane;
 mod memory;
 mod methods;

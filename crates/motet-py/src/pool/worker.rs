@@ -1,9 +1,9 @@
 //! Class `Worker`: the loop of a worker process.
 
-use super::idling::Idling;
 use super::memory::{self, Leased};
 use super::waiting::allocate;
 use crate::errors::os_error;
+use crate::idling::Idling;
 use motet_lanes::arena::{Arena, Kind, Location};
 use motet_lanes::lane::message::{INLINE, Reply, reply_kind, request_kind};
 use motet_lanes::lane::parcel::{Parcel, Staged};
@@ -87,7 +87,7 @@ impl Worker {
             current: AtomicU64::new(NONE),
             policy,
             functions: Mutex::default(),
-            idling: Idling::default(),
+            idling: Idling::new(),
         })
     }
 
@@ -194,14 +194,18 @@ impl Worker {
     }
 
     fn await_request(&self) -> Option<Claimed> {
-        let idle_since = monotonic_nanos();
-        while !self.idling.is_tired(idle_since, monotonic_nanos()) {
+        let mut look = self.idling.look();
+        loop {
             if let Some(claimed) = self.lock().side.claim() {
+                look.find();
                 return Some(claimed);
             }
-            self.idling.give_way();
+            if look.is_tired() {
+                break;
+            }
+            look.give_way();
         }
-        self.idling.slept();
+        look.sleep();
         let found = self.lock().side.claim_or_sleep();
         // Without the lock, which other threads of the program may want.
         found.map_err(Sleep::sleep).ok()

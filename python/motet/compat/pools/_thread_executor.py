@@ -1,10 +1,10 @@
-"""`concurrent.futures.ThreadPoolExecutor`, on motet's threads."""
+"""`concurrent.futures.ThreadPoolExecutor`, on motet's threads; what others with threads are made of."""
 
 from __future__ import annotations
 
 import itertools
 from concurrent.futures import thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from motet._executor import machine
 from motet._executor.executor import Executor
@@ -12,14 +12,16 @@ from motet._executor.executor import Executor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from motet._executor.executor import Place
+
 # Python's own, also once this one stands in its place.
 STOCK: Any = thread.ThreadPoolExecutor
 
 _numbers = itertools.count()
 
 
-class ThreadPoolExecutor(Executor, STOCK):  # type: ignore[misc]
-    """`motet.Executor` on threads, with the arguments of Python's class; it also is one. Thread-safe.
+class ThreadedExecutor(Executor):
+    """`motet.Executor` with the arguments of Python's executors that have threads. Thread-safe.
 
     Args:
         max_workers: How many threads at most; None: four more than the processors that this process may use,
@@ -28,6 +30,8 @@ class ThreadPoolExecutor(Executor, STOCK):  # type: ignore[misc]
         initializer: Called with `initargs` in each thread before its first call.
     """
 
+    _place: ClassVar[Place]
+    _name: ClassVar[str]
     _stops_what_is_cancelled = False
 
     def __init__(
@@ -38,9 +42,16 @@ class ThreadPoolExecutor(Executor, STOCK):  # type: ignore[misc]
         initargs: tuple[Any, ...] = (),
     ) -> None:
         super().__init__(
-            "threads",
+            self._place,
             min(32, machine.usable_cpus() + 4) if max_workers is None else max_workers,
-            thread_name_prefix=thread_name_prefix or f"ThreadPoolExecutor-{next(_numbers)}",
+            thread_name_prefix=thread_name_prefix or f"{self._name}-{next(_numbers)}",
             initializer=initializer,
             initargs=initargs,
         )
+
+
+class ThreadPoolExecutor(ThreadedExecutor, STOCK):  # type: ignore[misc]
+    """`motet.Executor` on threads, with the arguments of Python's class; it also is one. Thread-safe."""
+
+    _place = "threads"
+    _name = "ThreadPoolExecutor"
