@@ -4,7 +4,7 @@
 use motet_lanes::arena::Location;
 use motet_lanes::lane::message::request_kind;
 use motet_lanes::lane::requests::Progress;
-use motet_lanes::lane::{Lane, REPLIES, REQUESTS, TakeBack};
+use motet_lanes::lane::{Lane, ParentSide, REPLIES, REQUESTS, TakeBack, WorkerSide};
 use motet_lanes::sys::futex;
 use motet_lanes::sys::region::Region;
 use std::fs::File;
@@ -93,6 +93,29 @@ fn progress_of_a_request() {
     assert_eq!(parent.requests.progress(0), Progress::Over);
     assert_eq!(worker.requests.claim(&mut next), None);
     assert_eq!(next, 2);
+}
+
+#[test]
+fn a_dozing_parent_is_roused_when_work_runs_out_and_not_by_replies() {
+    let mut parent = ParentSide::<u64>::create().unwrap();
+    let mut worker = WorkerSide::open(parent.descriptor().try_clone_to_owned().unwrap()).unwrap();
+    assert!(!parent.doze(), "the worker has nothing to do");
+    for call in 0..3 {
+        parent.send_call(call, None, |_, _| {}).unwrap();
+    }
+    assert!(parent.doze());
+    for call in 0..3 {
+        let claimed = worker.claim().unwrap();
+        assert_eq!(worker.is_running_out(), call == 2);
+        assert_eq!(worker.reply(|reply| reply.position = call), Some(false));
+        worker.finish(claimed);
+    }
+    assert!(!worker.rouse(), "it is awake");
+    assert!(!parent.lie_down(), "there are replies");
+    while parent.collect(|_, _| {}).is_some() {}
+    assert!(!parent.doze());
+    assert!(parent.lie_down());
+    assert!(worker.rouse(), "to sleep is more than to doze");
 }
 
 #[test]

@@ -17,13 +17,14 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 const ROLE: &str = "MOTET_TEST_ROLE";
 const STEP: &str = "MOTET_TEST_STEP";
 const COUNT: &str = "MOTET_TEST_COUNT";
 
 /// The steps of a worker.
-const WORKERS: [&str; 10] = [
+const WORKERS: [&str; 11] = [
     "claim: claimed",
     "note start: noted",
     "finish: answered",
@@ -34,10 +35,11 @@ const WORKERS: [&str; 10] = [
     "pop: popped",
     "lie down: asleep",
     "ring: is to wake",
+    "rouse: is to wake",
 ];
 
 /// The steps of a parent.
-const PARENTS: [&str; 11] = [
+const PARENTS: [&str; 12] = [
     "publish: has a slot",
     "publish: written",
     "publish: ready",
@@ -47,6 +49,7 @@ const PARENTS: [&str; 11] = [
     "push: pushed",
     "pop: read",
     "pop: popped",
+    "doze: dozing",
     "lie down: asleep",
     "ring: is to wake",
 ];
@@ -56,6 +59,8 @@ const COUNTS: [usize; 3] = [1, 4, 170];
 
 /// How many calls a lane has at once here.
 const CALLS: usize = 6;
+/// Longer than anything takes that goes on.
+const STUCK: Duration = Duration::from_secs(60);
 /// More than it takes to come to any step so often.
 const ENOUGH: u64 = 2_000_000;
 /// What an order says in the place of a call's number.
@@ -178,7 +183,11 @@ fn work(lane: OwnedFd) {
     let mut worker = WorkerSide::open(lane).unwrap();
     loop {
         match worker.claim_or_sleep() {
-            Ok(claimed) => answer(&worker, claimed, &mut say),
+            Ok(claimed) => {
+                // Nobody sleeps on the bell here.
+                let _ = worker.is_running_out();
+                answer(&worker, claimed, &mut say);
+            }
             Err(sleep) => sleep.sleep(),
         }
     }
@@ -219,9 +228,11 @@ impl Leader {
             self.taken.push(call);
         }
         self.parent.wake();
+        let begin = Instant::now();
         while self.parent.calls() > 0 && !has_ended() {
+            assert!(begin.elapsed() < STUCK, "a worker that is not woken, or a parent that overlooks it");
             let _ = self.parent.ask_to_stop(|_| true);
-            if self.parent.lie_down() {
+            if self.parent.doze() || self.parent.lie_down() {
                 (0..20).take_while(|_| !self.parent.has_replies()).for_each(|_| thread::yield_now());
                 self.parent.get_up();
             }
@@ -297,8 +308,10 @@ fn replace(calls: Vec<u64>) {
     }
     parent.wake();
     let mut answered = Vec::new();
+    let begin = Instant::now();
     while parent.calls() > 0 {
         assert!(second.ended().is_none());
+        assert!(begin.elapsed() < STUCK, "a worker that is not woken");
         answered.extend(parent.collect(|answered, _| answered.call).flatten());
         thread::yield_now();
     }
@@ -316,7 +329,9 @@ fn kill_parent(step: &str, count: usize) {
         "returned" => returned.push(number),
         _ => {}
     };
+    let begin = Instant::now();
     let status = loop {
+        assert!(begin.elapsed() < STUCK, "a parent that does not come to this step");
         // Once more after the end, for all that has been published.
         let ended = second.ended();
         while let Ok(claimed) = worker.claim_or_sleep() {

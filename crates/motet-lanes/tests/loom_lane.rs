@@ -5,6 +5,7 @@
 
 use loom::sync::Arc;
 use loom::thread;
+use motet_lanes::lane::requests::Progress;
 use motet_lanes::lane::{Bell, Requests, Ring, TakeBack};
 
 /// What the worker does, until it has seen `last`.
@@ -153,5 +154,49 @@ fn a_sleeper_is_woken_by_one_ringer_only() {
         });
         let here = bell.ring();
         assert!(here ^ other.join().unwrap());
+    });
+}
+
+/// Who dozes is told in time: before the worker has nothing to do.
+#[test]
+fn a_dozing_parent_is_roused_by_who_begins_the_last() {
+    loom::model(|| {
+        let shared = Arc::new((Bell::default(), Requests::<u64, 2>::default()));
+        publish(&shared.1, 0);
+        publish(&shared.1, 1);
+        let worker = thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || {
+                let (bell, requests) = &*shared;
+                let (mut next, mut roused) = (0, false);
+                while let Some(claimed) = requests.claim(&mut next) {
+                    roused |= requests.progress(next) != Progress::Waiting && bell.rouse();
+                    requests.finish(claimed);
+                }
+                roused
+            }
+        });
+        let (bell, requests) = &*shared;
+        bell.doze();
+        let dozes = requests.progress(1) == Progress::Waiting;
+        let roused = worker.join().unwrap();
+        assert!(roused || !dozes);
+    });
+}
+
+/// A ringer that comes late, and wakes nobody, leaves a doze as it is.
+#[test]
+fn replies_end_no_doze() {
+    loom::model(|| {
+        let bell = Arc::new(Bell::default());
+        bell.lie_down();
+        let other = thread::spawn({
+            let bell = Arc::clone(&bell);
+            move || bell.ring()
+        });
+        bell.get_up();
+        bell.doze();
+        let rang = other.join().unwrap();
+        assert!(rang || bell.rouse());
     });
 }

@@ -12,11 +12,16 @@
 //! Both put a full fence between their write and their look at the other's, so that at least one of the two sees
 //! the other: the sleeper finds the work, or the ringer finds the sleeper. How to sleep and to wake is the caller's matter:
 //! a futex on this word for a worker, a descriptor for a parent, which waits for other things as well.
+//!
+//! A parent that has given work ahead need not know of each reply at once. It [dozes](Bell::doze), for a moment only: nobody
+//! rings then, but a worker [rouses](Bell::rouse) it that begins the last that it has, by the same rule: the parent looks, having
+//! said that it dozes, whether there is something left to begin; the worker looks at the word, having begun the last.
 
 use crate::primitive::{AtomicU32, Ordering, fence};
 
 const AWAKE: u32 = 0;
 const ASLEEP: u32 = 1;
+const DOZING: u32 = 2;
 
 /// One side's bell. All zeros: awake.
 #[repr(C, align(128))]
@@ -31,6 +36,13 @@ impl Bell {
         self.word.store(ASLEEP, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         step!("lie down: asleep");
+    }
+
+    /// Sleeper: is about to doze. Looks once more after this whether it may.
+    pub fn doze(&self) {
+        self.word.store(DOZING, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        step!("doze: dozing");
     }
 
     /// Sleeper: has found work after all, or has slept.
@@ -48,12 +60,27 @@ impl Bell {
     #[must_use = "a sleeper must be woken"]
     pub fn ring(&self) -> bool {
         fence(Ordering::SeqCst);
-        let wakes =
-            self.word.load(Ordering::Relaxed) == ASLEEP && self.word.swap(AWAKE, Ordering::Release) == ASLEEP;
+        let wakes = self.word.load(Ordering::Relaxed) == ASLEEP && self.is_to_wake(ASLEEP);
         if wakes {
             step!("ring: is to wake");
         }
         wakes
+    }
+
+    /// Ringer: as [`ring`](Self::ring), also for a side that dozes.
+    #[must_use = "a sleeper must be woken"]
+    pub fn rouse(&self) -> bool {
+        fence(Ordering::SeqCst);
+        let found = self.word.load(Ordering::Relaxed);
+        let wakes = found != AWAKE && self.is_to_wake(found);
+        if wakes {
+            step!("rouse: is to wake");
+        }
+        wakes
+    }
+
+    fn is_to_wake(&self, sleep: u32) -> bool {
+        self.word.compare_exchange(sleep, AWAKE, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 
     /// The word to sleep on, and the value that it has as long as the sleep shall go on.

@@ -227,6 +227,19 @@ impl<C> ParentSide<C> {
         true
     }
 
+    /// Before a doze: the worker rings from now on only when it begins the last that it has. False, and no bell, when it has begun
+    /// that, or has nothing.
+    #[must_use]
+    pub fn doze(&self) -> bool {
+        self.lane.parent_bell.doze();
+        let last = self.next.checked_sub(1);
+        if last.is_none_or(|last| self.lane.requests.progress(last) != Progress::Waiting) {
+            self.lane.parent_bell.get_up();
+            return false;
+        }
+        true
+    }
+
     /// After a sleep.
     pub fn get_up(&self) {
         self.lane.parent_bell.get_up();

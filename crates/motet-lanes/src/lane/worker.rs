@@ -1,6 +1,7 @@
 //! The worker's side of a lane: the next request, and answers.
 
 use super::message::{Reply, Request};
+use super::requests::Progress;
 use super::{Claimed, Lane};
 use crate::arena::Location;
 use crate::primitive::Ordering;
@@ -61,6 +62,18 @@ impl WorkerSide {
             }
             None => Err(Sleep { lane: Arc::clone(&self.lane) }),
         }
+    }
+
+    /// After a claim: whether nothing waits behind it, and the parent sleeps and must be woken.
+    #[must_use]
+    pub fn is_running_out(&self) -> bool {
+        self.lane.requests.progress(self.next) != Progress::Waiting && self.rouse()
+    }
+
+    /// Whether the parent sleeps, or dozes, and must be woken.
+    #[must_use]
+    pub fn rouse(&self) -> bool {
+        self.lane.parent_bell.rouse()
     }
 
     /// Notes when a request's work begins, in nanoseconds of the monotonic clock.

@@ -21,6 +21,21 @@ use std::time::Duration;
 /// How often is looked for something to give back to a worker that waits for it.
 const STARVED_NANOS: u64 = 1_000_000;
 
+/// For how long results may wait for others to be delivered together, while more calls wait than workers are given ahead: a call
+/// that is submitted upon a result would have to wait longer.
+const DOZE_NANOS: u64 = 2_000_000;
+
+/// What a dispatcher does that has nothing to deliver.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// Looks again at once.
+    Look,
+    /// Sleeps until there is something.
+    Sleep,
+    /// Sleeps for a moment.
+    Doze,
+}
+
 /// Replies that have been collected and not delivered, with what they say in one piece of memory.
 #[derive(Default)]
 pub struct Batch {
@@ -97,9 +112,9 @@ impl Pool {
         let mut events = Events::default();
         let mut look = self.idling().look();
         loop {
-            let (tired, next_due) = {
+            let (rest, next_due) = {
                 let mut state = self.lock();
-                collect(&mut state, batch);
+                collect(&mut state, batch, look.now());
                 if !batch.is_empty() || !state.failed.is_empty() {
                     look.find();
                     return Ok(events);
@@ -112,27 +127,33 @@ impl Pool {
                 if !events.is_empty() {
                     return Ok(events);
                 }
-                let tired = look.is_tired();
-                if tired && !lie_down(&state) {
-                    continue;
-                }
+                let rest = match look.is_tired() {
+                    _ if state.may_doze() && doze(&state) => Rest::Doze,
+                    false => Rest::Look,
+                    true if lie_down(&state) => Rest::Sleep,
+                    true => continue,
+                };
+                let wake_up = (rest == Rest::Doze).then_some(now + DOZE_NANOS);
                 // What the program lets go of rings no bell.
                 let starved = state.lanes.values().any(|lane| lane.starved);
                 let next_look = starved.then_some(now + STARVED_NANOS);
-                let due = [until, next_due, next_look].into_iter().flatten().min();
-                (tired, due.map(|due| Duration::from_nanos(due.saturating_sub(now))))
+                let due = [until, next_due, next_look, wake_up].into_iter().flatten().min();
+                (rest, due.map(|due| Duration::from_nanos(due.saturating_sub(now))))
             };
-            if !tired {
-                look.give_way();
-                continue;
+            match rest {
+                Rest::Look => {
+                    look.give_way();
+                    continue;
+                }
+                Rest::Sleep => look.sleep(),
+                Rest::Doze => {}
             }
-            look.sleep();
             let waited = self.watch().wait(next_due, &mut events.ready);
             get_up(&self.lock());
             waited.map_err(crate::errors::os_error)?;
             look = self.idling().look();
             if !events.is_empty() {
-                collect(&mut self.lock(), batch);
+                collect(&mut self.lock(), batch, look.now());
                 return Ok(events);
             }
         }
@@ -249,11 +270,12 @@ impl<'py> Said<'py> {
 }
 
 /// Takes all replies off the lanes, and gives these more to do.
-fn collect(state: &mut State, batch: &mut Batch) {
+fn collect(state: &mut State, batch: &mut Batch, now: u64) {
     let State { lanes, .. } = state;
     let mut ended = Vec::new();
     for (&number, lane) in lanes.iter_mut() {
         while lane.side.has_replies() {
+            lane.heard_at = now;
             let Lane { side, peer, starved, has_answered, tally, .. } = lane;
             let answered = side.collect(|answered, reply| {
                 *has_answered |= is_answer(reply);
@@ -310,7 +332,17 @@ fn collect(state: &mut State, batch: &mut Batch) {
         state.note_end(nanos);
         state.limited -= usize::from(limited);
     }
+    state.relieve(now);
     state.pump();
+}
+
+/// Until workers that have work ahead begin the last of it, none rings. False, and all ring as before, when one has.
+fn doze(state: &State) -> bool {
+    let dozing = state.lanes.values().filter(|lane| !lane.closing).all(|lane| lane.side.doze());
+    if !dozing {
+        get_up(state);
+    }
+    dozing
 }
 
 /// From now on workers ring. False, and they do not, when one has replied.

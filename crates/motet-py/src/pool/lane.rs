@@ -21,8 +21,12 @@ pub struct Lane {
     told_to_stop: bool,
     /// Its worker has begun to work.
     pub has_answered: bool,
+    /// When its worker replied last, in nanoseconds of the monotonic clock.
+    pub heard_at: u64,
     /// Its worker waits for what is given back.
     pub starved: bool,
+    /// Its worker is at a call that takes long, and gets no other.
+    pub held_up: bool,
     /// Calls that it was given.
     pub given: u64,
     /// The number of the call that was asked to stop last.
@@ -48,7 +52,9 @@ impl Lane {
             closing: false,
             told_to_stop: false,
             has_answered: false,
+            heard_at: 0,
             starved: false,
+            held_up: false,
             given: 0,
             stopped: None,
             tally: Tally::default(),
@@ -148,6 +154,14 @@ impl Lane {
 
     pub fn is_at(&self, number: u64) -> bool {
         self.side.running().is_some_and(|(call, _)| call.number == number)
+    }
+
+    /// Whether the worker has been at a call for longer than this.
+    pub fn is_at_one_for(&self, nanos: u64, now_nanos: u64) -> bool {
+        let longer = |since: u64| since != 0 && now_nanos.saturating_sub(since) > nanos;
+        // Who has just replied need not be looked at.
+        now_nanos.saturating_sub(self.heard_at) > nanos
+            && self.side.running().is_some_and(|(_, since)| longer(since))
     }
 
     /// Takes a call back that the worker has not begun, and what was lent for it.

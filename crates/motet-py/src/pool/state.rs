@@ -10,13 +10,18 @@ use motet_lanes::lane::{ParentSide, Wreck};
 use motet_lanes::sys::descriptors;
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// How much work a lane is given ahead, in nanoseconds: enough to keep its worker busy while the dispatcher sleeps, little enough
-/// that the last calls of a batch end at the same time everywhere.
-const AHEAD_NANOS: u64 = 500_000;
+/// How much work a lane is given ahead, in nanoseconds: enough to keep its worker busy while the dispatcher sleeps or dozes. What
+/// others have not begun is taken back from them, so that the last calls of a batch end at the same time everywhere.
+const AHEAD_NANOS: u64 = 6_000_000;
+/// How long calls take that the dispatcher dozes at, in nanoseconds.
+const DOZE_CALLS: Range<u64> = 50_000..2_000_000;
+/// How many times as long as usual a call takes that others need not wait behind.
+const LONG_TIMES: u64 = 4;
 /// One runs and one waits, so that a worker need not wait for its parent after a long call.
 const LEAST_AHEAD: u64 = 2;
 const MOST_AHEAD: u64 = 96;
@@ -161,8 +166,34 @@ impl State {
         total
     }
 
+    /// Whether workers have enough to do for the dispatcher to wait for several replies: more calls wait than they are given ahead,
+    /// and these take neither longer than that wait nor less time than it takes to wake the dispatcher.
+    pub fn may_doze(&self) -> bool {
+        !self.backlog.is_empty() && DOZE_CALLS.contains(&self.usual_nanos)
+    }
+
     fn window(&self) -> usize {
         AHEAD_NANOS.checked_div(self.usual_nanos).unwrap_or(0).clamp(LEAST_AHEAD, MOST_AHEAD) as usize
+    }
+
+    /// Queues again what waits behind a call that takes long, so that others can begin it.
+    pub fn relieve(&mut self, now_nanos: u64) {
+        if self.backlog.is_empty() {
+            return;
+        }
+        let long = AHEAD_NANOS.max(self.usual_nanos.saturating_mul(LONG_TIMES));
+        let mut calls = Vec::new();
+        for lane in self.lanes.values_mut() {
+            lane.held_up = lane.is_at_one_for(long, now_nanos);
+            if lane.held_up {
+                calls.extend(std::iter::from_fn(|| lane.take_back(|_| true)));
+            }
+        }
+        self.taken_back += calls.len() as u64;
+        for call in calls {
+            self.forget_limit(&call);
+            self.enqueue(call);
+        }
     }
 
     /// Hands what is waiting to the lanes that have least to do, and evens them out when nothing is waiting.
@@ -207,7 +238,8 @@ impl State {
 
     /// The lane with least to do that may have more.
     fn idlest(&self, window: usize) -> Option<u32> {
-        let open = self.lanes.iter().filter(|(_, lane)| !lane.closing && lane.side.calls() < window);
+        let may_have = |lane: &Lane| if lane.held_up { 1 } else { window };
+        let open = self.lanes.iter().filter(|(_, lane)| !lane.closing && lane.side.calls() < may_have(lane));
         let (number, _) =
             open.filter(|(_, lane)| lane.side.has_room()).min_by_key(|(_, lane)| lane.side.calls())?;
         Some(*number)

@@ -146,6 +146,7 @@ impl Worker {
                     }
                 }
             };
+            self.lock().say_running_out();
             if !self.carry_out(py, claimed)? {
                 return Ok(());
             }
@@ -176,11 +177,21 @@ impl Ends {
     /// While the arena is full: takes what has come back, and has the parent look for more.
     fn starve(&mut self) {
         self.take_returns();
-        // Without room for this the parent is awake.
+        // Without room for this the parent is awake, or soon will be.
         self.push(|reply| {
             reply.kind = reply_kind::STARVED;
             reply.message.set_inline(&[]);
         });
+        if self.side.rouse() {
+            ring(self.bell.as_fd());
+        }
+    }
+
+    /// Having claimed the last request that there is: tells a parent that dozes.
+    fn say_running_out(&self) {
+        if self.side.is_running_out() {
+            ring(self.bell.as_fd());
+        }
     }
 }
 
