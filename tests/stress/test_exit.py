@@ -91,7 +91,7 @@ PROGRAMS = {
         threading.Thread(target=run_in_thread, daemon=True).start()
     time.sleep(int.from_bytes(os.urandom(1), "big") / 5000)
     """,
-    "a daemon thread that is blocked": """
+    "a blocked loop of a daemon": """
     async def block():
         time.sleep(60)
     threading.Thread(target=lambda: motet.run(block()), daemon=True).start()

@@ -66,7 +66,7 @@ def test_nothing_is_left() -> None:
     assert resident_bytes() - memory < 4_000_000
 
 
-def test_nothing_is_left_of_loops_that_nobody_closed() -> None:
+def test_nothing_is_left_of_loops_that_nobody_closed(quick_collections: None) -> None:
     def make() -> None:
         loop = motet.new_event_loop()
         loop.call_later(3600, id, loop)
