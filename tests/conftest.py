@@ -62,7 +62,7 @@ def run_program() -> RunProgram:
 
 @pytest.fixture
 def quick_collections() -> Iterator[None]:
-    """Spares the collector what earlier tests have imported: it goes through what this test makes, more often."""
+    """Spares the collector what earlier tests have imported: it sees what this test makes."""
     gc.collect()
     gc.freeze()
     yield

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from motet._executor.chunk_sizes import GROWTH, PATIENCE, TARGET, ChunkSizer, FixedSize
 from motet._executor.chunks import Outcome, Task, run_chunk
-from motet._executor.flight import Flight
+from motet._executor.flight import MORE_BRIEF, Flight
 from motet._executor.progress import Lines, total_of
 
 
@@ -64,6 +64,19 @@ def test_sizes_grow_on_evidence_only(measured: list[tuple[int, float]]) -> None:
 
 
 # ---- chunks ----
+
+
+def test_brief_chunks() -> None:
+    sizer = ChunkSizer()
+    assert not sizer.is_brief
+    sizer.record(1, 2 * TARGET)
+    assert sizer.is_brief
+    sizer.record(1, 3 * TARGET)
+    assert not sizer.is_brief
+    # What it takes to send them counts.
+    sizer.feed(1, 3 * TARGET)
+    sizer.record(1, TARGET)
+    assert not sizer.is_brief
 
 
 def test_a_chunk_that_takes_too_long_gives_back_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,6 +155,7 @@ def test_one_result_that_cannot_travel_is_parted_with() -> None:
     buffer=st.none() | st.integers(1, 30),
     ahead=st.integers(1, 8),
     size=st.integers(1, 9),
+    brief=st.booleans(),
     count=st.integers(0, 100),
     choices=st.lists(st.tuples(st.integers(0, 100), st.integers(1, 9)), max_size=60),
 )
@@ -150,6 +164,7 @@ def test_a_flight_delivers_each_item_once(
     buffer: int | None,
     ahead: int,
     size: int,
+    brief: bool,
     count: int,
     choices: list[tuple[int, int]],
 ) -> None:
@@ -160,7 +175,10 @@ def test_a_flight_delivers_each_item_once(
         sent.append((future, len(items)))
         return future
 
-    flight = Flight(send, ordered=ordered, buffer=buffer, ahead=ahead, sizer=FixedSize(size))
+    sizer = FixedSize(size)
+    sizer.is_brief = brief
+    flight = Flight(send, ordered=ordered, buffer=buffer, ahead=ahead, sizer=sizer)
+    ahead *= MORE_BRIEF if brief else 1
     numbers = iter(range(count))
     taken = 0
     delivered: list[int] = []

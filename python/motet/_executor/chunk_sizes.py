@@ -10,6 +10,8 @@ PATIENCE = 10
 LARGEST = 8192
 # A chunk grows at most by this factor over one that was measured.
 GROWTH = 4
+# A chunk is brief that takes this many times its target at most.
+BRIEF = 2
 
 
 class ChunkSizer:
@@ -21,6 +23,8 @@ class ChunkSizer:
 
     def __init__(self, target: float = TARGET, largest: int = LARGEST) -> None:
         self.size = 1
+        # Whether the last chunk was brief.
+        self.is_brief = False
         self._target = target
         self._largest = largest
         self._feeding = 0.0
@@ -32,6 +36,7 @@ class ChunkSizer:
     def record(self, items: int, seconds: float) -> None:
         """Items took a worker so long."""
         cost = max(seconds / items, self._feeding)
+        self.is_brief = cost * items <= BRIEF * self._target
         wanted = self._target / cost if cost > 0 else self._largest
         if wanted >= self.size:
             # What is in flight is of smaller sizes: it shall not shrink the chunk, nor let it grow further.
@@ -48,6 +53,7 @@ class FixedSize:
 
     def __init__(self, size: int) -> None:
         self.size = size
+        self.is_brief = False
 
     def feed(self, items: int, seconds: float) -> None:
         """Nothing follows from it."""

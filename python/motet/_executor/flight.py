@@ -10,6 +10,9 @@ from typing import Any
 
 from .chunk_sizes import ChunkSizer, FixedSize
 
+# How many times as many of brief chunks: results come several at once as long as more chunks wait.
+MORE_BRIEF = 3
+
 
 class Chunk:
     """Consecutive items, the first of which has the number `start`."""
@@ -28,8 +31,9 @@ class Chunk:
 class Flight:
     """Chunks that were sent, in the order in which they are to be delivered.
 
-    At most `ahead` chunks are at or before the workers. `buffer` is how many items there may be that were
-    taken from the iterable and not delivered; without it there are no more than `ahead` chunks of them.
+    At most `ahead` chunks, or three times as many brief ones, are at or before the workers. `buffer` is how
+    many items there may be that were taken from the iterable and not delivered; without it there are no more
+    than that many chunks of them.
 
     For one thread, except `arrivals`: whoever ends a chunk puts it there.
     """
@@ -66,13 +70,17 @@ class Flight:
 
     def wants(self) -> int:
         """How many items may be taken from the iterable now, for one chunk."""
-        if self._undone >= self._ahead or self._returned:
+        ahead = self._chunks_ahead()
+        if self._undone >= ahead or self._returned:
             return 0
         if self._buffer is None:
-            return self._sizer.size if len(self.flying) < self._ahead else 0
+            return self._sizer.size if len(self.flying) < ahead else 0
         # So that all workers have some of it.
         share = max(1, self._buffer // self._ahead)
         return min(self._sizer.size, share, self._buffer - self._held)
+
+    def _chunks_ahead(self) -> int:
+        return self._ahead * MORE_BRIEF if self._sizer.is_brief else self._ahead
 
     def add(self, items: list[Any]) -> None:
         """Send items that were taken from the iterable."""
@@ -86,7 +94,7 @@ class Flight:
         while self._returned:
             start, items = self._returned[0]
             is_next = self._ordered and start == self._next
-            if self._undone >= self._ahead and not is_next:
+            if self._undone >= self._chunks_ahead() and not is_next:
                 return
             heappop(self._returned)
             size = self._sizer.size
