@@ -270,3 +270,9 @@ def test_others_do_what_waits_behind_a_call_that_takes_long() -> None:
     places = {number: place for place, number in enumerate(ended)}
     # What came right behind the long call is not kept for its end, when the other worker has done the rest.
     assert max(places[number] for number in range(9, 29)) < 200
+
+
+def test_what_an_executor_says_of_itself() -> None:
+    with motet.Executor("threads", 2) as executor:
+        assert repr(executor) == "<Executor on='threads' max_workers=2>"
+    assert repr(executor) == "<Executor on='threads' max_workers=2 shutdown>"

@@ -36,11 +36,11 @@ class Bar:
 
     def __str__(self) -> str:
         if self.against == NOBODY:
-            return f"{self.contender} {self.relation} {self.limit:g}"
+            return f"{self.contender} {self.relation} {self.limit:.3g}"
         names = (self.against, self.contender) if self.times_faster else (self.contender, self.against)
         if self.difference:
             return f"{names[0]} - {names[1]} {self.relation} {self.limit:.0f}"
-        return f"{names[0]} ÷ {names[1]} {self.relation} {self.limit:.2f}"
+        return f"{names[0]} ÷ {names[1]} {self.relation} {self.limit:.3g}"
 
 
 @dataclass(frozen=True)

@@ -22,4 +22,7 @@ BARS: tuple[Bar, ...] = (
     Bar(rows.QUEUED, rows.PER_CALL, rows.BYTES, FORK, AT_MOST, 1 / 3),
     Bar(rows.CPU, rows.SPEEDUP, rows.TIMES, NOBODY, AT_LEAST, 1.9),
     Bar(rows.CPU, rows.SPEEDUP, rows.TIMES, NOBODY, AT_LEAST, 1.8, contender=MOTET_THREADS),
+    # The same parts of two: of what the two processors give at that time, which is less than twice.
+    Bar(rows.CPU, rows.EFFICIENCY, rows.PART, NOBODY, AT_LEAST, 0.95),
+    Bar(rows.CPU, rows.EFFICIENCY, rows.PART, NOBODY, AT_LEAST, 0.9, contender=MOTET_THREADS),
 )

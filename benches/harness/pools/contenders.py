@@ -25,7 +25,7 @@ DASK = "Dask"
 RAY = "Ray"
 MOTET = "motet"
 MOTET_THREADS = "motet, threads"
-# No pool, but what the machine gives.
+# No pool: what the machine gives.
 BARE = "bare processes"
 POOLS = (THREADS, FORK, FORKSERVER, POOL, LOKY, JOBLIB, DASK, RAY, MOTET, MOTET_THREADS, BARE)
 PACKAGES = {
@@ -94,32 +94,52 @@ class Motet(Futures):
 
 
 class Bare(Futures):
-    """Processes that have an equal part of the calls each, and say nothing."""
+    """Processes that take calls by a counter that they share, and return nothing: no pool does with less."""
 
     def __init__(self, workers: int) -> None:
         super().__init__(None)
-        self.workers = workers
+        # Whoever measures may have threads.
+        context = multiprocessing.get_context("spawn")
+        self.counter = context.Value("q", 0)
+        self.pipes = []
+        self.processes = []
+        for _ in range(workers):
+            here, there = context.Pipe()
+            process = context.Process(target=_take_calls, args=(there, self.counter), daemon=True)
+            process.start()
+            # Its end alone is left, so that its death is seen.
+            there.close()
+            self.pipes.append(here)
+            self.processes.append(process)
 
     def run(self, function: Function, calls: Iterable[tuple[Any, ...]]) -> list[Any]:
         calls = list(calls)
-        parts = [calls[number :: self.workers] for number in range(self.workers)]
-        context = multiprocessing.get_context("fork")
-        workers = [context.Process(target=_run_all, args=(function, part)) for part in parts]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-            if worker.exitcode:
-                raise RuntimeError(f"a bare process ended with exit code {worker.exitcode}")
+        self.counter.value = 0
+        for pipe in self.pipes:
+            pipe.send((function, calls))
+        for pipe in self.pipes:
+            pipe.recv()
         return []
 
     def close(self) -> None:
-        pass
+        # Not by closing: whoever was forked in the meantime has the pipes too.
+        for pipe in self.pipes:
+            pipe.send(None)
+        for process in self.processes:
+            process.join()
 
 
-def _run_all(function: Function, calls: Iterable[tuple[Any, ...]]) -> None:
-    for arguments in calls:
-        function(*arguments)
+def _take_calls(pipe: Any, counter: Any) -> None:
+    while (work := pipe.recv()) is not None:
+        function, calls = work
+        while True:
+            with counter:
+                number = counter.value
+                counter.value = number + 1
+            if number >= len(calls):
+                break
+            function(*calls[number])
+        pipe.send(None)
 
 
 class Dask(Futures):

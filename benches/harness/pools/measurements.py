@@ -23,6 +23,7 @@ TURNS = 5
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 Values = dict[str, float]
+Run = Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], Iterable[Any]]
 
 
 def no_op(pool: Futures, sizes: Sizes) -> Values:
@@ -167,14 +168,18 @@ def queued(pool: Futures, sizes: Sizes) -> Values:
 
 def speedup(pool: Futures, sizes: Sizes) -> Values:
     """Measure calls of 1 ms of work beside the same work in this thread, by turns: processors change pace."""
-    rounds = jobs.calibrate(0.001)
-    calls = [rounds] * sizes.work_calls
-    pool.run(jobs.work, [(1,)] * 20)
-    alone = together = 0.0
-    for _ in range(TURNS):
-        alone += _timed(lambda: list(map(jobs.work, calls)))
-        together += _timed(lambda: pool.run(jobs.work, ((rounds,) for rounds in calls)))
+    calls = [(jobs.calibrate(0.001),)] * sizes.work_calls
+    alone, together = _by_turns(_alone, pool.run, calls)
     return {rows.TIMES: alone / together, "call_ms": alone / TURNS / len(calls) * 1e3}
+
+
+def efficiency(pool: Futures, sizes: Sizes) -> Values:
+    """Measure the same calls beside the same number of bare processes, by turns."""
+    calls = [(jobs.calibrate(0.001),)] * sizes.work_calls
+    bare = contenders.make(contenders.BARE, rows.WORKERS)
+    alone, together = _by_turns(bare.run, pool.run, calls)
+    bare.close()
+    return {rows.PART: alone / together, "call_ms": alone / TURNS / len(calls) * 1e3 * rows.WORKERS}
 
 
 def fresh(name: str) -> Values:
@@ -197,10 +202,20 @@ def _first_result(name: str) -> tuple[float, Futures]:
     return time.perf_counter() - begin, pool
 
 
-def _timed(function: Callable[[], Iterable[Any]]) -> float:
-    begin = time.perf_counter()
-    function()
-    return time.perf_counter() - begin
+def _by_turns(one: Run, other: Run, calls: list[tuple[Any, ...]]) -> tuple[float, float]:
+    """How long both take for the calls, in seconds, all turns together."""
+    for run in (one, other):
+        run(jobs.work, [(1,)] * 20)
+    seconds = [0.0, 0.0]
+    for turn in range(2 * TURNS):
+        begin = time.perf_counter()
+        (one, other)[turn % 2](jobs.work, calls)
+        seconds[turn % 2] += time.perf_counter() - begin
+    return seconds[0], seconds[1]
+
+
+def _alone(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> list[Any]:
+    return [function(*arguments) for arguments in calls]
 
 
 def _resident() -> int:
@@ -224,5 +239,6 @@ ON_A_POOL: dict[str, Callable[[Futures, Sizes], Values]] = {
     rows.KILLED: killed,
     rows.PER_CALL: queued,
     rows.SPEEDUP: speedup,
+    rows.EFFICIENCY: efficiency,
 }
 STARTS: dict[str, Callable[[str], Values]] = {rows.FRESH: fresh, rows.SECOND: second}

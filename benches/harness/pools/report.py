@@ -51,7 +51,8 @@ TITLES = {
     rows.CPU: (
         "Work",
         "Calls of 1 ms of plain Python, each submitted by itself, beside the same work done in one thread, "
-        "by turns. *Bare processes* have half of the calls each and no pool: what the machine gives then.",
+        "by turns. *Bare processes* take the calls by a counter that they share and return nothing: what the "
+        "machine gives. Their pace is the measure of the second column, also by turns.",
     ),
 }
 

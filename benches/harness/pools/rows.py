@@ -43,12 +43,14 @@ SECOND: Final = "second pool of a process, ms"
 KILLED: Final = "full speed after kill -9, ms"
 PER_CALL: Final = "parent's memory, bytes per queued call"
 SPEEDUP: Final = "work of 1 ms, times serial"
+EFFICIENCY: Final = "work of 1 ms, part of bare processes' pace"
 
 CALLS_PER_SECOND: Final = "calls_per_second"
 MICROSECONDS: Final = "us"
 MILLISECONDS: Final = "ms"
 BYTES: Final = "bytes"
 TIMES: Final = "times"
+PART: Final = "part"
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Row:
     seconds: float
 
 
+WORKING = (THREADS, FORK, POOL, LOKY, JOBLIB, DASK, RAY, MOTET, MOTET_THREADS)
 SUBMITTING = tuple(pool for pool in POOLS if pool not in (MOTET_THREADS, BARE))
 
 ROWS: Final = (
@@ -77,7 +80,8 @@ ROWS: Final = (
     Row(START, SECOND, MILLISECONDS, SUBMITTING, 2.0),
     Row(RECOVERY, KILLED, MILLISECONDS, (FORK, POOL, LOKY, MOTET), 4.0),
     Row(QUEUED, PER_CALL, BYTES, (THREADS, FORK, FORKSERVER, POOL, LOKY, MOTET), 30.0),
-    Row(CPU, SPEEDUP, TIMES, (THREADS, FORK, POOL, LOKY, JOBLIB, DASK, RAY, MOTET, MOTET_THREADS, BARE), 3.0),
+    Row(CPU, SPEEDUP, TIMES, (*WORKING, BARE), 3.0),
+    Row(CPU, EFFICIENCY, PART, WORKING, 3.0),
 )
 # Memory hardly differs from round to round, and a million calls take their time.
 ONE_ROUND: Final = (QUEUED,)

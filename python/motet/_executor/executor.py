@@ -100,6 +100,7 @@ class Executor(concurrent.futures.Executor):
         if isinstance(preload, str):
             raise TypeError(f"preload is to be a list of modules' names, not the string {preload!r}")
         self._options = Options(timeout, retries).checked()
+        self._on = on
         self._max_workers = count
         self._shutdown = False
         self._process = os.getpid()
@@ -122,6 +123,10 @@ class Executor(concurrent.futures.Executor):
         self._finalizer = weakref.finalize(self, self._workers.close)
         self._finalizer.atexit = False
         _open.add(self)
+
+    def __repr__(self) -> str:
+        state = " shutdown" if self._shutdown else ""
+        return f"<{type(self).__qualname__} on={self._on!r} max_workers={self._max_workers}{state}>"
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> CallFuture[T]:
         """Run `fn(*args, **kwargs)` on a worker.

@@ -136,7 +136,7 @@ impl Worker {
             let claimed = match claimed {
                 Some(claimed) => claimed,
                 None => {
-                    self.say_released();
+                    self.say_released(py);
                     match py.detach(|| self.await_request()) {
                         Some(claimed) => claimed,
                         None => {
@@ -159,13 +159,13 @@ fn lock(ends: &Mutex<Ends>) -> MutexGuard<'_, Ends> {
 }
 
 impl Ends {
-    /// Sends a reply if there is room.
+    /// Sends a reply if there is room; if not, the parent makes some.
     fn push(&self, write: impl FnOnce(&mut Reply)) -> bool {
-        let Some(asleep) = self.side.reply(write) else { return false };
-        if asleep {
+        let sent = self.side.reply(write);
+        if sent.unwrap_or_else(|| self.side.rouse()) {
             ring(self.bell.as_fd());
         }
-        true
+        sent.is_some()
     }
 
     fn take_returns(&mut self) {
@@ -177,7 +177,7 @@ impl Ends {
     /// While the arena is full: takes what has come back, and has the parent look for more.
     fn starve(&mut self) {
         self.take_returns();
-        // Without room for this the parent is awake, or soon will be.
+        // Without room for this the parent is awake.
         self.push(|reply| {
             reply.kind = reply_kind::STARVED;
             reply.message.set_inline(&[]);
@@ -351,7 +351,7 @@ impl Worker {
             }
             self.pause(py);
         }
-        self.say_released();
+        self.say_released(py);
         while !self.push(|reply| {
             reply.kind = answer.kind;
             reply.position = position;
@@ -374,7 +374,7 @@ impl Worker {
     }
 
     /// Tells the parent what of its arena this process has no more use for, and which segments of this one's are no more.
-    fn say_released(&self) {
+    fn say_released(&self, py: Python<'_>) {
         let (returned, retired) = {
             let mut ends = self.lock();
             ends.take_returns();
@@ -386,7 +386,7 @@ impl Worker {
                 reply.kind = reply_kind::RELEASED;
                 reply.message.set_inline(&bytes);
             }) {
-                std::thread::yield_now();
+                self.pause(py);
             }
         }
         for segment in retired {
