@@ -115,7 +115,7 @@ fn a_dozing_parent_is_roused_when_work_runs_out_and_not_by_replies() {
     while parent.collect(|_, _| {}).is_some() {}
     assert!(!parent.doze());
     assert!(parent.lie_down());
-    assert!(worker.rouse(), "to sleep is more than to doze");
+    assert!(!worker.rouse(), "who sleeps is woken by replies");
 }
 
 #[test]

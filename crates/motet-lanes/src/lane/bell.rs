@@ -60,27 +60,27 @@ impl Bell {
     #[must_use = "a sleeper must be woken"]
     pub fn ring(&self) -> bool {
         fence(Ordering::SeqCst);
-        let wakes = self.word.load(Ordering::Relaxed) == ASLEEP && self.is_to_wake(ASLEEP);
+        let wakes = self.ends(ASLEEP);
         if wakes {
             step!("ring: is to wake");
         }
         wakes
     }
 
-    /// Ringer: as [`ring`](Self::ring), also for a side that dozes.
+    /// Ringer, having begun its last work: as [`ring`](Self::ring), for a side that dozes.
     #[must_use = "a sleeper must be woken"]
     pub fn rouse(&self) -> bool {
         fence(Ordering::SeqCst);
-        let found = self.word.load(Ordering::Relaxed);
-        let wakes = found != AWAKE && self.is_to_wake(found);
+        let wakes = self.ends(DOZING);
         if wakes {
             step!("rouse: is to wake");
         }
         wakes
     }
 
-    fn is_to_wake(&self, sleep: u32) -> bool {
-        self.word.compare_exchange(sleep, AWAKE, Ordering::Release, Ordering::Relaxed).is_ok()
+    fn ends(&self, rest: u32) -> bool {
+        self.word.load(Ordering::Relaxed) == rest
+            && self.word.compare_exchange(rest, AWAKE, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 
     /// The word to sleep on, and the value that it has as long as the sleep shall go on.

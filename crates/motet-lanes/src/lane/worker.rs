@@ -64,13 +64,13 @@ impl WorkerSide {
         }
     }
 
-    /// After a claim: whether nothing waits behind it, and the parent sleeps and must be woken.
+    /// After a claim: whether nothing waits behind it, and the parent dozes and must be woken.
     #[must_use]
     pub fn is_running_out(&self) -> bool {
         self.lane.requests.progress(self.next) != Progress::Waiting && self.rouse()
     }
 
-    /// Whether the parent sleeps, or dozes, and must be woken.
+    /// Whether the parent dozes and must be woken.
     #[must_use]
     pub fn rouse(&self) -> bool {
         self.lane.parent_bell.rouse()
