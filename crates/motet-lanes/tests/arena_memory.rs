@@ -300,6 +300,20 @@ fn descriptors_travel() {
 }
 
 #[test]
+fn what_was_sent_arrives_though_its_sender_has_gone_and_left_something_unread() {
+    let (here, there) = descriptors::socket_pair().unwrap();
+    descriptors::send(here.as_fd(), 1, here.as_fd(), Wait::Block).unwrap();
+    descriptors::send(there.as_fd(), 2, here.as_fd(), Wait::Block).unwrap();
+    descriptors::send(there.as_fd(), 3, here.as_fd(), Wait::Block).unwrap();
+    drop(there);
+    for number in [2, 3] {
+        let (segment, _) = descriptors::receive(here.as_fd(), Wait::Never).unwrap().unwrap();
+        assert_eq!(segment, number);
+    }
+    assert!(descriptors::receive(here.as_fd(), Wait::Never).unwrap().is_none());
+}
+
+#[test]
 fn other_datagrams_are_refused() {
     use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
     let (here, there) = descriptors::socket_pair().unwrap();

@@ -50,12 +50,20 @@ pub fn send(socket: BorrowedFd<'_>, segment: u32, descriptor: BorrowedFd<'_>, wa
 }
 
 /// Receives what [`send`] sent: the segment's number and a descriptor, which is closed when a program is executed. `None`
-/// when the peer has closed its end.
+/// when the peer has closed its end and all that it had sent was received.
 ///
 /// # Errors
 /// [`io::ErrorKind::InvalidData`] for anything else than one number and one descriptor, also if this process may have no
 /// more descriptors; what came along is closed. See [`Wait`] for others.
 pub fn receive(socket: BorrowedFd<'_>, wait: Wait) -> io::Result<Option<(u32, OwnedFd)>> {
+    match receive_next(socket, wait) {
+        // That the peer is gone and has left something unread is told first, and once.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => receive_next(socket, wait),
+        received => received,
+    }
+}
+
+fn receive_next(socket: BorrowedFd<'_>, wait: Wait) -> io::Result<Option<(u32, OwnedFd)>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut number = [0; 4];
