@@ -201,3 +201,13 @@ def test_what_a_call_has_started_ends_with_its_worker() -> None:
         with pytest.raises(motet.WorkerDied):
             future.result(LIMIT)
         wait_until(lambda: not is_alive(child))
+
+
+def test_a_limit_holds_while_the_dispatcher_sleeps() -> None:
+    with motet.Executor("processes", 1) as executor:
+        # Its function is known, and nothing else wakes whoever looks after time limits.
+        assert executor.submit(nap, 0.01).result(LIMIT) == 0.01
+        for limit in (0.3, 0.1):
+            time.sleep(0.2)
+            with pytest.raises(motet.CallTimeout):
+                executor.options(timeout=limit).submit(nap, LIMIT).result(LIMIT / 2)

@@ -99,7 +99,8 @@ def map(
             process may use, or 100 of an asynchronous function.
         ordered: Results in the order of the items; otherwise as they come.
         buffer: How many items may have been taken whose results have not been. By default 4 chunks for each
-            worker, 12 of at most 2 milliseconds, or 2 items for each call of an asynchronous function.
+            worker (12 of at most 2 milliseconds, if neither `chunk` nor `timeout` is given), or 2 items for
+            each call of an asynchronous function.
         chunk: How many items travel together. By default about a millisecond of work, as measured while it
             goes; one at first.
         timeout: Seconds for each attempt of an item, after which it is stopped and has failed of

@@ -18,7 +18,7 @@ pub const RETURNS: usize = 512;
 pub struct Lane {
     /// Rung by the parent: there are requests, or returns that the worker waits for.
     pub worker_bell: Bell,
-    /// Rung by the worker: there are replies.
+    /// Rung by the worker: there are replies, or it has begun its last request.
     pub parent_bell: Bell,
     /// One more than the number of the request that the parent wants stopped; it also sends a signal.
     pub stop: AtomicU64,

@@ -138,6 +138,9 @@ impl Pool {
                 let starved = state.lanes.values().any(|lane| lane.starved);
                 let next_look = starved.then_some(now + STARVED_NANOS);
                 let due = [until, next_due, next_look, wake_up].into_iter().flatten().min();
+                if rest != Rest::Look {
+                    state.rests_until = due.unwrap_or(u64::MAX);
+                }
                 (rest, due.map(|due| Duration::from_nanos(due.saturating_sub(now))))
             };
             match rest {
@@ -149,7 +152,11 @@ impl Pool {
                 Rest::Doze => {}
             }
             let waited = self.watch().wait(next_due, &mut events.ready);
-            get_up(&self.lock());
+            {
+                let mut state = self.lock();
+                get_up(&state);
+                state.rests_until = 0;
+            }
             waited.map_err(crate::errors::os_error)?;
             look = self.idling().look();
             if !events.is_empty() {
@@ -275,10 +282,11 @@ fn collect(state: &mut State, batch: &mut Batch, now: u64) {
     let mut ended = Vec::new();
     for (&number, lane) in lanes.iter_mut() {
         while lane.side.has_replies() {
-            lane.heard_at = now;
-            let Lane { side, peer, starved, has_answered, tally, .. } = lane;
+            let Lane { side, peer, starved, heard_at, held_up, tally, .. } = lane;
             let answered = side.collect(|answered, reply| {
-                *has_answered |= is_answer(reply);
+                if is_answer(reply) {
+                    (*heard_at, *held_up) = (now, false);
+                }
                 match reply.kind {
                     reply_kind::RELEASED => {
                         let places =
@@ -338,7 +346,8 @@ fn collect(state: &mut State, batch: &mut Batch, now: u64) {
 
 /// Until workers that have work ahead begin the last of it, none rings. False, and all ring as before, when one has.
 fn doze(state: &State) -> bool {
-    let dozing = state.lanes.values().filter(|lane| !lane.closing).all(|lane| lane.side.doze());
+    let mut open = state.lanes.values().filter(|lane| !lane.closing).peekable();
+    let dozing = open.peek().is_some() && open.all(|lane| lane.side.doze());
     if !dozing {
         get_up(state);
     }

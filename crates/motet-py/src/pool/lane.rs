@@ -19,9 +19,7 @@ pub struct Lane {
     /// It gets no more calls: it is to end, or has.
     pub closing: bool,
     told_to_stop: bool,
-    /// Its worker has begun to work.
-    pub has_answered: bool,
-    /// When its worker replied last, in nanoseconds of the monotonic clock.
+    /// When its worker answered last, in nanoseconds of the monotonic clock; 0 before it has begun to work.
     pub heard_at: u64,
     /// Its worker waits for what is given back.
     pub starved: bool,
@@ -51,7 +49,6 @@ impl Lane {
             unwanted: Vec::new(),
             closing: false,
             told_to_stop: false,
-            has_answered: false,
             heard_at: 0,
             starved: false,
             held_up: false,
@@ -159,7 +156,7 @@ impl Lane {
     /// Whether the worker has been at a call for longer than this.
     pub fn is_at_one_for(&self, nanos: u64, now_nanos: u64) -> bool {
         let longer = |since: u64| since != 0 && now_nanos.saturating_sub(since) > nanos;
-        // Who has just replied need not be looked at.
+        // Who has just answered need not be looked at.
         now_nanos.saturating_sub(self.heard_at) > nanos
             && self.side.running().is_some_and(|(_, since)| longer(since))
     }

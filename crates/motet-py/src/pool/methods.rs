@@ -98,6 +98,11 @@ impl Pool {
         state.submitted += 1;
         state.enqueue(Call { number, future, function, arguments, buffers, options });
         state.pump();
+        let must_rouse = state.must_rouse(limit_nanos);
+        drop(state);
+        if must_rouse {
+            ring(this.watch.bell());
+        }
         Ok(object)
     }
 
@@ -216,7 +221,7 @@ impl Pool {
 
     /// Whether anything that was sent through this lane has been answered.
     fn has_answered(&self, lane: u32) -> bool {
-        self.lock().lanes.get(&lane).is_some_and(|lane| lane.has_answered)
+        self.lock().lanes.get(&lane).is_some_and(|lane| lane.heard_at != 0)
     }
 
     /// Asks the worker of a lane to stop this call, if it is at it. A signal must follow.

@@ -8,6 +8,7 @@ use motet_lanes::arena::{AllocateError, Arena};
 use motet_lanes::lane::peer::Peer;
 use motet_lanes::lane::{ParentSide, Wreck};
 use motet_lanes::sys::descriptors;
+use motet_lanes::sys::watch::monotonic_nanos;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::ops::Range;
@@ -42,6 +43,8 @@ pub struct State {
     next_lane: u32,
     /// How long a call takes, smoothed, in nanoseconds; 0 before the first.
     usual_nanos: u64,
+    /// Until when the dispatcher rests, in nanoseconds of the monotonic clock; 0 while it does not.
+    pub rests_until: u64,
     pub submitted: u64,
     pub taken_back: u64,
     /// What lanes have done that are no more.
@@ -152,6 +155,12 @@ impl State {
         self.lanes.values_mut().for_each(Lane::tidy);
     }
 
+    /// Whether the dispatcher rests and does not know what it must: that a call failed, or has to end earlier than it wakes.
+    pub fn must_rouse(&self, limit_nanos: u64) -> bool {
+        let fails = self.rests_until != 0 && !self.failed.is_empty();
+        fails || limit_nanos != 0 && monotonic_nanos().saturating_add(limit_nanos) < self.rests_until
+    }
+
     /// Calls that have neither ended nor failed.
     pub fn unfinished(&self) -> usize {
         self.backlog.len()
@@ -178,7 +187,7 @@ impl State {
 
     /// Queues again what waits behind a call that takes long, so that others can begin it.
     pub fn relieve(&mut self, now_nanos: u64) {
-        if self.backlog.is_empty() {
+        if self.backlog.is_empty() || self.lanes.len() < 2 {
             return;
         }
         let long = AHEAD_NANOS.max(self.usual_nanos.saturating_mul(LONG_TIMES));
@@ -238,7 +247,12 @@ impl State {
 
     /// The lane with least to do that may have more.
     fn idlest(&self, window: usize) -> Option<u32> {
-        let may_have = |lane: &Lane| if lane.held_up { 1 } else { window };
+        let may_have = |lane: &Lane| match lane {
+            Lane { held_up: true, .. } => 1,
+            // Whose worker is not there yet, or loads what it needs.
+            Lane { heard_at: 0, .. } => window.min(LEAST_AHEAD as usize),
+            _ => window,
+        };
         let open = self.lanes.iter().filter(|(_, lane)| !lane.closing && lane.side.calls() < may_have(lane));
         let (number, _) =
             open.filter(|(_, lane)| lane.side.has_room()).min_by_key(|(_, lane)| lane.side.calls())?;

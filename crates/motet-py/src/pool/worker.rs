@@ -177,7 +177,7 @@ impl Ends {
     /// While the arena is full: takes what has come back, and has the parent look for more.
     fn starve(&mut self) {
         self.take_returns();
-        // Without room for this the parent is awake.
+        // Without room for this the parent has enough to look at.
         self.push(|reply| {
             reply.kind = reply_kind::STARVED;
             reply.message.set_inline(&[]);
