@@ -253,26 +253,3 @@ def test_two_executors_and_one_within_a_worker() -> None:
 def test_preloaded_modules_are_there() -> None:
     with motet.Executor("processes", 1, preload=["colorsys", "no_such_module"]) as executor:
         assert executor.submit(lambda: "colorsys" in sys.modules).result(LIMIT)
-
-
-def test_others_do_what_waits_behind_a_call_that_takes_long() -> None:
-    ended: list[int] = []
-    with motet.Executor("processes", 2) as executor:
-        # As many as tell how long a call takes usually: workers then get several ahead.
-        for future in [executor.submit(nap, 0.002) for _ in range(50)]:
-            future.result(LIMIT)
-        futures = [executor.submit(nap, 0.002) for _ in range(8)]
-        futures += [executor.submit(nap, 1)]
-        futures += [executor.submit(nap, 0.002) for _ in range(391)]
-        for number, future in enumerate(futures):
-            future.add_done_callback(lambda _, number=number: ended.append(number))  # type: ignore[misc]
-    assert sorted(ended) == list(range(400))
-    places = {number: place for place, number in enumerate(ended)}
-    # What came right behind the long call is not kept for its end, when the other worker has done the rest.
-    assert max(places[number] for number in range(9, 29)) < 200
-
-
-def test_what_an_executor_says_of_itself() -> None:
-    with motet.Executor("threads", 2) as executor:
-        assert repr(executor) == "<Executor on='threads' max_workers=2>"
-    assert repr(executor) == "<Executor on='threads' max_workers=2 shutdown>"

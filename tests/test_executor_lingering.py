@@ -71,6 +71,30 @@ def test_one_that_has_done_its_calls_gives_its_place_up(monkeypatch: pytest.Monk
         executor.shutdown()
 
 
+def test_one_whose_last_call_was_taken_back_gives_its_place_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(stopping, "EXIT_GRACE", 0.5)
+    begun, go_on = tmp_path / "begun", tmp_path / "go on"
+
+    def hang_at_exit_later() -> None:
+        hang_at_exit()
+        begun.touch()
+        wait_until(go_on.exists)
+
+    executor = motet.Executor("processes", 1, max_tasks_per_child=2, thread_name_prefix="lingerer")
+    first = executor.submit(hang_at_exit_later)
+    wait_until(begun.exists)
+    assert executor.submit(nap, 0).cancel()
+    third = executor.submit(nap, 0)
+    go_on.touch()
+    first.result(LIMIT)
+    # One of them is the second call of the first worker, or of none; neither waits for its end.
+    assert third.result(LIMIT) == executor.submit(nap, 0).result(LIMIT) == 0
+    with pytest.warns(RuntimeWarning, match=r"lingerer-1 did not end within 0\.5 seconds"):
+        executor.shutdown()
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_the_interpreters_exit_does_not_wait_for_ever(run_program: RunProgram, known: bool) -> None:
     ended = run_program(

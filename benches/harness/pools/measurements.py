@@ -19,7 +19,7 @@ MOST_ROUND_TRIPS = 2_000
 LEAST_ROUND_TRIPS = 20
 NAP = 0.001
 KEYS = 16
-TURNS = 5
+TURNS = 9
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 Values = dict[str, float]
@@ -169,17 +169,17 @@ def queued(pool: Futures, sizes: Sizes) -> Values:
 def speedup(pool: Futures, sizes: Sizes) -> Values:
     """Measure calls of 1 ms of work beside the same work in this thread, by turns: processors change pace."""
     calls = [(jobs.calibrate(0.001),)] * sizes.work_calls
-    alone, together = _by_turns(_alone, pool.run, calls)
-    return {rows.TIMES: alone / together, "call_ms": alone / TURNS / len(calls) * 1e3}
+    times, alone = _by_turns(_alone, pool.run, calls)
+    return {rows.TIMES: times, "call_ms": alone / len(calls) * 1e3}
 
 
 def efficiency(pool: Futures, sizes: Sizes) -> Values:
     """Measure the same calls beside the same number of bare processes, by turns."""
     calls = [(jobs.calibrate(0.001),)] * sizes.work_calls
     bare = contenders.make(contenders.BARE, rows.WORKERS)
-    alone, together = _by_turns(bare.run, pool.run, calls)
+    part, alone = _by_turns(bare.run, pool.run, calls)
     bare.close()
-    return {rows.PART: alone / together, "call_ms": alone / TURNS / len(calls) * 1e3 * rows.WORKERS}
+    return {rows.PART: part, "call_ms": alone / len(calls) * 1e3 * rows.WORKERS}
 
 
 def fresh(name: str) -> Values:
@@ -203,15 +203,21 @@ def _first_result(name: str) -> tuple[float, Futures]:
 
 
 def _by_turns(one: Run, other: Run, calls: list[tuple[Any, ...]]) -> tuple[float, float]:
-    """How long both take for the calls, in seconds, all turns together."""
+    """How many times as long one takes for the calls as the other, and how long it takes, in seconds.
+
+    Medians of the turns: a machine that is shared takes processors away for some of them.
+    """
     for run in (one, other):
         run(jobs.work, [(1,)] * 20)
-    seconds = [0.0, 0.0]
-    for turn in range(2 * TURNS):
+    seconds: list[tuple[float, float]] = []
+    for _ in range(TURNS):
         begin = time.perf_counter()
-        (one, other)[turn % 2](jobs.work, calls)
-        seconds[turn % 2] += time.perf_counter() - begin
-    return seconds[0], seconds[1]
+        one(jobs.work, calls)
+        middle = time.perf_counter()
+        other(jobs.work, calls)
+        seconds.append((middle - begin, time.perf_counter() - middle))
+    ratios = [first / second for first, second in seconds]
+    return statistics.median(ratios), statistics.median(first for first, _ in seconds)
 
 
 def _alone(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> list[Any]:

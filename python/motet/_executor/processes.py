@@ -222,7 +222,7 @@ class ProcessWorkers(MortalCrew):
         if self._killing:
             self._end_all()
         if self.settings.calls_per_worker is not None:
-            self._retire(self.settings.calls_per_worker)
+            self._retire()
         if self.settings.memory_limit is not None:
             self._end_the_greedy(self.settings.memory_limit)
         if self._closing and self.pool.unfinished() == 0:

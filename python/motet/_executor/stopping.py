@@ -128,11 +128,11 @@ class StoppableCrew(Crew):
     def _exit_grace(self) -> float:
         return min(self._leave_within, EXIT_GRACE)
 
-    def _retire(self, calls: int) -> None:
+    def _retire(self) -> None:
         """Note which workers have done all their calls: the core has told them to end."""
-        work = self.pool.statistics()["lanes"]
-        for worker in list(self.workers.values()):
-            if not worker.told_to_end and work.get(worker.lane, (0, 0))[0] >= calls:
+        for lane in self.pool.done_lanes():
+            worker = self.workers.get(lane)
+            if worker is not None and not worker.told_to_end:
                 worker.retires, worker.told_at = True, time.monotonic()
 
     def _end_the_lingering(self) -> None:

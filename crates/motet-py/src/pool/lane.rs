@@ -25,7 +25,7 @@ pub struct Lane {
     pub starved: bool,
     /// Its worker is at a call that takes long, and gets no other.
     pub held_up: bool,
-    /// Calls that it was given.
+    /// Calls that it was given and that were not taken back.
     pub given: u64,
     /// The number of the call that was asked to stop last.
     pub stopped: Option<u64>,
@@ -112,6 +112,7 @@ impl Lane {
             return Err(Refused::Busy(call));
         }
         self.tally.sent = traffic;
+        self.given += 1;
         Ok(())
     }
 
@@ -165,6 +166,7 @@ impl Lane {
     pub fn take_back(&mut self, choose: impl FnMut(&Call) -> bool) -> Option<Call> {
         let (call, message) = self.side.take_back(choose)?;
         take_back(&call.buffers, message, &mut self.peer);
+        self.given -= 1;
         Some(call)
     }
 
@@ -190,6 +192,11 @@ impl Lane {
         if self.closing {
             self.stop();
         }
+    }
+
+    /// Whether its worker has nothing left to do but to end.
+    pub fn is_done(&self) -> bool {
+        self.told_to_stop && self.side.calls() == 0
     }
 
     /// Asks the worker to end when it has done what it has been sent; as soon as there is room for that.

@@ -219,6 +219,12 @@ impl Pool {
         self.lock().isolate(lane, number)
     }
 
+    /// The lanes whose workers have done all that they were sent, and were told to end.
+    fn done_lanes(&self) -> Vec<u32> {
+        let state = self.lock();
+        state.lanes.iter().filter(|(_, lane)| lane.is_done()).map(|(&number, _)| number).collect()
+    }
+
     /// Whether anything that was sent through this lane has been answered.
     fn has_answered(&self, lane: u32) -> bool {
         self.lock().lanes.get(&lane).is_some_and(|lane| lane.heard_at != 0)

@@ -126,11 +126,15 @@ impl State {
     /// Has a lane get no more calls, and queues again what its worker has not begun. Whether the worker is at this call.
     pub fn isolate(&mut self, number: u32, call: u64) -> bool {
         let Some(lane) = self.lanes.get_mut(&number).filter(|lane| lane.is_at(call)) else { return false };
-        lane.closing = true;
+        let was_closing = std::mem::replace(&mut lane.closing, true);
         let calls: Vec<Call> = std::iter::from_fn(|| lane.take_back(|_| true)).collect();
         // It may have ended, and another one begun, before that could be taken back.
         let is_at_it = lane.is_at(call);
-        lane.stop();
+        if is_at_it {
+            lane.stop();
+        } else {
+            lane.closing = was_closing;
+        }
         for call in calls {
             self.forget_limit(&call);
             self.enqueue(call);
@@ -227,11 +231,9 @@ impl State {
         match lane.send(&arena, call) {
             Ok(()) => {
                 self.limited += limited;
-                lane.given += 1;
                 if let Some(function) = given_up {
                     lane.forget(function);
                 }
-                // A call that is taken back counts: a worker less or more does not matter.
                 if lane.given == self.calls_per_worker {
                     lane.stop();
                 }
@@ -263,8 +265,7 @@ impl State {
     fn even_out(&mut self) {
         loop {
             let Some(idle) = self.idlest(1) else { return };
-            let busiest = self.lanes.iter().max_by_key(|(_, lane)| lane.side.calls());
-            let Some((&busiest, _)) = busiest.filter(|(_, lane)| lane.side.calls() > 1) else { return };
+            let Some(busiest) = self.busiest(self.lanes[&idle].heard_at != 0) else { return };
             let Some(call) = self.lanes.get_mut(&busiest).and_then(|lane| lane.take_back(|_| true)) else {
                 return;
             };
@@ -274,6 +275,15 @@ impl State {
                 return;
             }
         }
+    }
+
+    /// The lane with most to do that another may begin before it does: all but one call, and that too for one that works already
+    /// if this one's worker is not there yet.
+    fn busiest(&self, for_one_that_works: bool) -> Option<u32> {
+        let waits = |lane: &Lane| for_one_that_works && lane.heard_at == 0 && lane.side.running().is_none();
+        let spare = |lane: &Lane| lane.side.calls() + usize::from(waits(lane));
+        let (number, lane) = self.lanes.iter().max_by_key(|(_, lane)| spare(lane))?;
+        (spare(lane) > 1).then_some(*number)
     }
 
     /// The calls that have run longer than they may, with their lanes; and when, at the earliest, there will be another.
