@@ -11,6 +11,7 @@ from pathlib import Path
 
 import motet
 import pytest
+from conftest import RunProgram
 from executor_helpers import LIMIT, append, end, is_alive, nap, wait_until, warm, zygotes
 
 pytestmark = pytest.mark.thread_unsafe(reason="kills processes")
@@ -220,3 +221,43 @@ def test_the_zygotes_death_while_calls_are_submitted(tmp_path: Path) -> None:
         error = future.exception()
         assert error is None or isinstance(error, motet.WorkerDied)
         assert error is not None or f"line {number}" in lines
+
+
+def test_a_thread_or_worker_that_cannot_be_started(run_program: RunProgram) -> None:
+    ended = run_program("""
+        import contextlib, os, resource, threading, motet
+
+        @contextlib.contextmanager
+        def no_threads():
+            def start(self):
+                raise RuntimeError("can't start new thread")
+
+            before, threading.Thread.start = threading.Thread.start, start
+            yield
+            threading.Thread.start = before
+
+        @contextlib.contextmanager
+        def no_descriptors():
+            before = resource.getrlimit(resource.RLIMIT_NOFILE)
+            lowest = os.dup(0)
+            os.close(lowest)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, before[1]))
+            yield
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+        with motet.Executor("processes", 2) as executor:
+            for nothing_more, kind in ((no_threads, RuntimeError), (no_descriptors, OSError)):
+                with nothing_more():
+                    try:
+                        executor.submit(len, b"abc")
+                    except kind as error:
+                        print(type(error).__name__)
+            print(executor.submit(len, b"abc").result(60))
+            # With one worker less it takes longer.
+            with no_descriptors():
+                held = [executor.submit(len, b"abc") for _ in range(4)]
+                print([future.result(60) for future in held])
+            assert executor.submit(len, b"abc").result(60) == 3
+    """)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines() == ["RuntimeError", "OSError", "3", "[3, 3, 3, 3]"], ended

@@ -115,10 +115,10 @@ class Crew:
             if missing and self.broken is None:
                 try:
                     self._start_worker()
-                except OSError:
+                except OSError as error:
                     # With fewer workers than wanted it takes longer.
                     if not self.workers:
-                        raise
+                        raise errors.MotetError(f"no worker could be started: {error}") from error
 
     def _read_output(self, descriptor: int) -> None:
         output = self._outputs[descriptor]

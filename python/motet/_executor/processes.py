@@ -172,12 +172,22 @@ class ProcessWorkers(MortalCrew):
             if self._inherited is None and self.settings.inherited is not None:
                 # Kept until the end, which the executor itself may not live to see.
                 self._inherited = self.settings.inherited()
-            self._start_worker()
             if self.thread is None:
-                self.thread = threading.Thread(target=self._run, name=self.settings.name, daemon=True)
-                _busy.add(self)
-                self.thread.start()
+                self._start_thread()
+            self._start_worker()
         self.pool.ring()
+
+    def _start_thread(self) -> None:
+        # With the lock held, without which it begins nothing.
+        self.thread = threading.Thread(target=self._run, name=self.settings.name, daemon=True)
+        _busy.add(self)
+        try:
+            self.thread.start()
+        except RuntimeError:
+            # The system has no more threads to give.
+            self.thread = None
+            _busy.discard(self)
+            raise
 
     # ---- the thread ----
 
