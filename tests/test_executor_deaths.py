@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
-from concurrent.futures import BrokenExecutor, wait
+from concurrent.futures import BrokenExecutor, CancelledError, wait
 from pathlib import Path
 
 import motet
 import pytest
 from conftest import RunProgram
-from executor_helpers import LIMIT, append, end, is_alive, nap, wait_until, warm, zygotes
+from executor_helpers import LIMIT, append, end, is_alive, nap, nap_deaf, wait_until, warm, zygotes
+from motet._executor import processes, zygote_messages
 
 pytestmark = pytest.mark.thread_unsafe(reason="kills processes")
 
@@ -221,6 +223,31 @@ def test_the_zygotes_death_while_calls_are_submitted(tmp_path: Path) -> None:
         error = future.exception()
         assert error is None or isinstance(error, motet.WorkerDied)
         assert error is not None or f"line {number}" in lines
+
+
+def test_workers_for_whose_descriptors_there_was_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def receive(channel: socket.socket) -> tuple[object, list[int]]:
+        message, descriptors = zygote_messages.receive(channel)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        return message, []
+
+    monkeypatch.setattr(processes, "receive", receive)
+    with motet.Executor("processes", 1) as executor:
+        before = executor.submit(os.getpid).result(LIMIT)
+        with pytest.raises(motet.CallTimeout):
+            executor.options(timeout=0.1).submit(nap_deaf, LIMIT).result(LIMIT)
+        stuck = executor.submit(nap_deaf, LIMIT)
+        wait_until(stuck.running)
+        assert stuck.cancel(kill=True)
+        with pytest.raises(CancelledError):
+            stuck.result(LIMIT)
+        after = executor.submit(os.getpid).result(LIMIT)
+        assert after != before
+        for zygote in zygotes():
+            os.kill(zygote, signal.SIGKILL)
+        wait_until(lambda: not is_alive(after))
+        assert executor.submit(os.getpid).result(LIMIT) != after
 
 
 def test_a_thread_or_worker_that_cannot_be_started(run_program: RunProgram) -> None:

@@ -6,12 +6,13 @@ import contextlib
 import itertools
 import os
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import errors, zygotes
 from .output import Output
 from .worker_process import Worker
-from .zygote_messages import Closed, Spawn, send
+from .zygote_messages import Closed, Signal, Spawn, send
 
 if TYPE_CHECKING:
     import socket
@@ -59,6 +60,8 @@ class Crew:
         self._session = 0
         self._inherited: Descriptors | None = None
         self._outputs: dict[int, Output] = {}
+        # Which the zygote is to send; the thread tells it, so that no two messages mix.
+        self._signals: deque[Signal] = deque()
 
     def _start_worker(self) -> None:
         for _ in range(2):
@@ -82,11 +85,11 @@ class Crew:
             kept.callback(self.pool.remove_lane, lane)
             taken = {worker.place for worker in self.workers.values()}
             place = next(place for place in itertools.count() if place not in taken)
-            worker = Worker(lane, f"{self.settings.name}-{next(self._names)}", place)
-            request = Spawn.of_this_process(lane, worker.name, self.settings.setup)
+            worker = Worker(lane, f"{self.settings.name}-{next(self._names)}", place, self._ask_zygote)
             descriptors = [memory, self.pool.bell(), control, output_end, problems_end]
             if self._inherited is not None:
                 descriptors += self._inherited.numbers
+            request = Spawn.of_this_process(lane, worker.name, self.settings.setup, len(descriptors))
             # The answer may be there before `send` returns.
             self.workers[lane] = worker
             kept.callback(self.workers.pop, lane)
@@ -96,6 +99,18 @@ class Crew:
         for descriptor, stream in ((output, "stdout"), (problems, "stderr")):
             self._outputs[descriptor] = Output(descriptor, stream, tag)
             self.pool.watch_descriptor(descriptor)
+
+    def _ask_zygote(self, request: Signal) -> None:
+        self._signals.append(request)
+        self.pool.ring()
+
+    def _send_signals(self) -> None:
+        with self._lock, contextlib.suppress(IndexError):
+            while self._channel is not None:
+                # One that is gone has taken its workers along, and its channel is about to be dropped.
+                with contextlib.suppress(Closed):
+                    send(self._channel, self._signals.popleft())
+            self._signals.clear()
 
     def _drop_channel(self) -> None:
         if self._channel is not None:

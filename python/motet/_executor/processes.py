@@ -226,6 +226,8 @@ class ProcessWorkers(MortalCrew):
             worker = self.workers.get(lane)
             if worker is not None:
                 self._stop_call(worker, number, "timeout")
+        if self._signals:
+            self._send_signals()
         self._bury_orphans()
         self._end_the_stubborn()
         self._end_the_lingering()
@@ -259,7 +261,7 @@ class ProcessWorkers(MortalCrew):
         if isinstance(message, Ended):
             self._settle(worker, message)
             return
-        worker.begin(message.pid, descriptors[0])
+        worker.begin(message.pid, descriptors[0] if descriptors else -1)
         if worker.stopping is not None:
             # It has been asked before its number was known.
             worker.signal(STOP_SIGNAL)

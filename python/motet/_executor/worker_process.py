@@ -9,7 +9,15 @@ import select
 import signal
 import threading
 import time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from .zygote_messages import Signal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Seconds after which nobody waits for an orphan that cannot be looked at: the kernel has killed it.
+PATIENCE = 5.0
 
 
 class Stopping(NamedTuple):
@@ -23,9 +31,11 @@ class Stopping(NamedTuple):
 class Worker:
     """A worker process, with those methods of `multiprocessing.Process` that look or end. Thread-safe."""
 
-    def __init__(self, lane: int, name: str, place: int) -> None:
+    def __init__(self, lane: int, name: str, place: int, ask: Callable[[Signal], object]) -> None:
         self.lane = lane
         self.name = name
+        # Has its zygote signal it.
+        self._ask = ask
         # Of those that the executor has for workers; who replaces it has the same.
         self.place = place
         # When it was told to end: the monotonic time.
@@ -54,7 +64,7 @@ class Worker:
         return self.told_at != math.inf
 
     def begin(self, pid: int, process: int) -> None:
-        """It is born; `process` is a descriptor of it."""
+        """It is born; `process` is a descriptor of it, -1 if there was no place for one."""
         self.born_at = time.monotonic()
         self.pid, self._process = pid, process
         self._born.set()
@@ -63,9 +73,9 @@ class Worker:
         """It has ended."""
         with self._lock:
             process, self._process = self._process, -1
+            self.exitcode = status
         if process >= 0:
             os.close(process)
-        self.exitcode = status
         self._born.set()
         self._ended.set()
 
@@ -73,16 +83,21 @@ class Worker:
         """Send a signal; false if it is not born, or has ended."""
         # Under the lock, since a descriptor that is closed meanwhile may come to mean another worker.
         with self._lock:
-            if self._process < 0:
+            if not self.pid or self.exitcode is not None:
                 return False
+            if self._process < 0:
+                self._ask(Signal(self.pid, number))
+                return True
             with contextlib.suppress(OSError):
                 signal.pidfd_send_signal(self._process, number)
             return True
 
     def kill_and_wait(self) -> None:
         """End it by SIGKILL and wait for that, if its number is known. Not while `end` may be called."""
-        self.signal(signal.SIGKILL)
+        if self.pid and self._process < 0:
+            self._process = _open_patiently(self.pid)
         if self._process >= 0:
+            self.signal(signal.SIGKILL)
             end = select.poll()
             end.register(self._process, select.POLLIN)
             end.poll()
@@ -106,3 +121,16 @@ class Worker:
     def kill(self) -> None:
         """End it by SIGKILL."""
         self.signal(signal.SIGKILL)
+
+
+def _open_patiently(pid: int) -> int:
+    """A descriptor of an orphan that is about to end; -1 if it has, or there is no place for one."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        try:
+            return os.pidfd_open(pid)
+        except ProcessLookupError:
+            break
+        except OSError:
+            time.sleep(0.01)
+    return -1

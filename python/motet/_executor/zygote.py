@@ -18,7 +18,7 @@ import signal
 import socket
 import sys
 
-from .zygote_messages import Born, Closed, Ended, Spawn, receive, send
+from .zygote_messages import Born, Closed, Ended, Signal, Spawn, receive, send
 
 # Libraries for linear algebra start threads as they are imported, and a fork would keep none of them.
 THREAD_VARIABLES = (
@@ -80,9 +80,17 @@ class _Zygote:
                     signal.pidfd_send_signal(worker, signal.SIGKILL)
                     self.workers[worker] = (pid, lane, -1)
             return
+        if isinstance(request, Signal):
+            for worker, (pid, _, owner) in self.workers.items():
+                if (pid, owner) == (request.pid, pool):
+                    signal.pidfd_send_signal(worker, request.number)
+            return
         self.fork(pool, request, descriptors)
 
     def fork(self, pool: int, request: Spawn, descriptors: list[int]) -> None:
+        if len(descriptors) < request.descriptors:
+            self.refuse(pool, request, descriptors, "the process that forks workers has no descriptors left")
+            return
         if request.authentication is not None:
             # Before the fork, so that it is done once.
             importlib.import_module("multiprocessing.process")
@@ -93,10 +101,7 @@ class _Zygote:
             pid = os.fork()
         except OSError as error:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_WORKERS)
-            for descriptor in descriptors:
-                os.close(descriptor)
-            with contextlib.suppress(Closed):
-                send(self.pools[pool], Ended(request.lane, 1, 0, str(error)))
+            self.refuse(pool, request, descriptors, str(error))
             return
         if pid == 0:
             status = 1
@@ -111,16 +116,29 @@ class _Zygote:
             finally:
                 os._exit(status)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_WORKERS)
+        try:
+            # Until it is waited for, nobody else can have its number.
+            process = os.pidfd_open(pid)
+        except OSError as error:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            self.refuse(pool, request, descriptors, str(error))
+            return
         for descriptor in descriptors:
             os.close(descriptor)
         # For those to come: the first is waited for, and may not need it.
         importlib.import_module("motet._executor.log_records")
-        # Until it is waited for, nobody else can have its number.
-        process = os.pidfd_open(pid)
         self.workers[process] = (pid, request.lane, pool)
         self.poll.register(process, select.POLLIN)
         with contextlib.suppress(Closed):
             send(self.pools[pool], Born(request.lane, pid), [process])
+
+    def refuse(self, pool: int, request: Spawn, descriptors: list[int], problem: str) -> None:
+        """Say that there is no such worker."""
+        for descriptor in descriptors:
+            os.close(descriptor)
+        with contextlib.suppress(Closed):
+            send(self.pools[pool], Ended(request.lane, 1, 0, problem))
 
     def kill_all(self) -> None:
         """End the workers with what they have started; the kernel alone would end the workers only.

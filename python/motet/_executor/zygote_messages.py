@@ -1,6 +1,7 @@
 """What a pool and its zygote say to each other.
 
     pool → zygote    a request to fork, with the descriptors that the worker is to have
+    pool → zygote    a request to signal a worker
     zygote → pool    the worker's process number, with a descriptor that stands for the process
     zygote → pool    the end of a worker: number, exit status, largest resident memory
 
@@ -23,7 +24,8 @@ class Spawn(NamedTuple):
     """A request to fork.
 
     Descriptors that come with it: lane, bell, the lane's socket, output, errors, and the initializer's.
-    `authentication` is the key by which multiprocessing's managers know their own processes, if it is loaded.
+    `authentication` is the key by which multiprocessing's managers know their own processes, if it is loaded;
+    `descriptors` is how many come with it.
     """
 
     lane: int
@@ -34,9 +36,10 @@ class Spawn(NamedTuple):
     environment: dict[str, str]
     setup: bytes
     authentication: bytes | None
+    descriptors: int
 
     @classmethod
-    def of_this_process(cls, lane: int, name: str, setup: bytes) -> Spawn:
+    def of_this_process(cls, lane: int, name: str, setup: bytes, descriptors: int) -> Spawn:
         """A request for a worker that finds what this process would find."""
         try:
             folder = os.getcwd()
@@ -44,11 +47,20 @@ class Spawn(NamedTuple):
             folder = None
         process: Any = sys.modules.get("multiprocessing.process")
         key = None if process is None else bytes(process.current_process().authkey)
-        return cls(lane, name, list(sys.path), list(sys.argv), folder, dict(os.environ), setup, key)
+        return cls(
+            lane, name, list(sys.path), list(sys.argv), folder, dict(os.environ), setup, key, descriptors
+        )
+
+
+class Signal(NamedTuple):
+    """A request to signal a worker whose descriptor its pool's process had no place for."""
+
+    pid: int
+    number: int
 
 
 class Born(NamedTuple):
-    """The answer, sent with a descriptor of the process."""
+    """The answer, sent with a descriptor of the process, which is lost if the pool's process has no more."""
 
     lane: int
     pid: int
@@ -86,7 +98,7 @@ def send(channel: socket.socket, message: object, descriptors: list[int] | None 
 
 
 def receive(channel: socket.socket) -> tuple[Any, list[int]]:
-    """The next message with its descriptors; blocks until it is there.
+    """The next message with those of its descriptors that there was place for; blocks until it is there.
 
     Raises:
         Closed: the other side is gone.
