@@ -1,6 +1,7 @@
 //! A barrier: so many wait for one another, then all go on.
 
 use std::fmt;
+use std::task::Waker;
 
 use crate::inspect::{Inspect, Party, Snapshot};
 use crate::operation::{Kind, Operation};
@@ -126,6 +127,10 @@ impl Inspect for Barrier {
             owners: Vec::new(),
             waiters: state.waiters.waiting("wait").collect(),
         })
+    }
+
+    fn show_wakers(&self, show: &mut dyn FnMut(&Waker)) {
+        self.shared.with(|state, _| state.waiters.wakers().for_each(show));
     }
 }
 

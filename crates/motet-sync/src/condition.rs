@@ -1,5 +1,7 @@
 //! A condition: those who hold a lock wait until somebody says that something has changed.
 
+use std::task::Waker;
+
 use crate::inspect::{Inspect, Party, Snapshot};
 use crate::lock::Held;
 use crate::operation::{Kind, Operation, Selective};
@@ -118,5 +120,9 @@ impl Inspect for Condition {
             owners: Vec::new(),
             waiters: state.waiters.waiting("wait").collect(),
         })
+    }
+
+    fn show_wakers(&self, show: &mut dyn FnMut(&Waker)) {
+        self.shared.with(|state, _| state.waiters.wakers().for_each(show));
     }
 }

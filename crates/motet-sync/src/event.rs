@@ -1,5 +1,7 @@
 //! An event: a flag that many can wait for.
 
+use std::task::Waker;
+
 use crate::inspect::{Inspect, Party, Snapshot};
 use crate::operation::{Kind, Operation, Selective};
 use crate::primitive::{Arc, Shared};
@@ -97,5 +99,9 @@ impl Inspect for Event {
             owners: Vec::new(),
             waiters: state.waiters.waiting("wait").collect(),
         })
+    }
+
+    fn show_wakers(&self, show: &mut dyn FnMut(&Waker)) {
+        self.shared.with(|state, _| state.waiters.wakers().for_each(show));
     }
 }

@@ -1,6 +1,7 @@
 //! Who holds and who waits, for people and tools that look at a program from outside.
 
 use std::fmt;
+use std::task::Waker;
 use std::time::Instant;
 
 use crate::primitive::next_number;
@@ -76,4 +77,7 @@ pub struct Snapshot {
 pub trait Inspect: Send + Sync {
     /// Takes the primitive's lock for a moment; changes nothing.
     fn inspect(&self) -> Snapshot;
+
+    /// Shows the wakers of all who wait: a garbage collector must know what a primitive keeps alive. The lock is held meanwhile.
+    fn show_wakers(&self, show: &mut dyn FnMut(&Waker));
 }

@@ -64,5 +64,5 @@ pub use inspect::{Inspect, Party};
 pub use lock::Lock;
 pub use operation::{Kind, Operation, Selectable, Selective};
 pub use pulse::{Observation, Pulse};
-pub use select::{Select, select};
+pub use select::{Select, Selection, select};
 pub use semaphore::Semaphore;

@@ -7,6 +7,7 @@
 //! * `depth` is 0 exactly while there is no owner, and more than 1 only if the lock is re-entrant.
 
 use std::fmt;
+use std::task::Waker;
 
 use crate::inspect::{Inspect, Party, Snapshot};
 use crate::operation::{Kind, Operation, Selective};
@@ -197,6 +198,10 @@ impl Inspect for Lock {
             owners: state.owner.into_iter().collect(),
             waiters: state.waiters.waiting("acquire").collect(),
         })
+    }
+
+    fn show_wakers(&self, show: &mut dyn FnMut(&Waker)) {
+        self.shared.with(|state, _| state.waiters.wakers().for_each(show));
     }
 }
 

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use crate::inspect::Party;
 use crate::primitive::{Arc, Shared};
 use crate::ticket::{Claim, Ticket};
-use crate::waiters::{Effects, Key, Waiters, Withdrawn};
+use crate::waiters::{Effects, Kept, Key, Waiters};
 
 /// What a kind of wait does with its primitive, whose lock is held in all of this. Nobody outside of this crate can have one.
 #[expect(private_interfaces, reason = "sealed by the types that it is about")]
@@ -98,10 +98,10 @@ impl<K: Kind> Operation<K> {
         }
     }
 
-    /// What a [`select`](crate::select()) that named this operation was given.
+    /// What an [attempt](Self::attempt) that did it was given, or a [`select`](crate::select()) that named this operation.
     ///
     /// # Panics
-    /// If it was not this one, or the result has been taken.
+    /// If it has not happened, or the result has been taken.
     pub fn take(&mut self) -> K::Output {
         match std::mem::replace(&mut self.step, Step::Ended) {
             Step::Granted(grant) => K::output(&self.shared, grant, self.party),
@@ -115,7 +115,8 @@ impl<K: Kind> Operation<K> {
         self
     }
 
-    fn attempt(&mut self) -> bool {
+    /// Does it if it can be done now, and has not begun; then [`take`](Self::take) gives the result.
+    pub fn attempt(&mut self) -> bool {
         let Self { shared, party, step } = self;
         *step = match std::mem::replace(step, Step::Ended) {
             Step::Fresh(wish) => match shared.with(|state, effects| K::attempt(state, wish, *party, effects))
@@ -149,8 +150,8 @@ impl<K: Kind> Operation<K> {
     fn withdraw(&mut self) {
         let Step::Parked(key) = self.step else { return };
         self.step = self.shared.with(|state, effects| match K::waiters(state).withdraw(key, effects) {
-            Withdrawn::Grant(grant) => Step::Granted(grant),
-            Withdrawn::Wish(wish) => {
+            Kept::Grant(grant) => Step::Granted(grant),
+            Kept::Wish(wish) => {
                 K::has_left(state, effects);
                 Step::Fresh(wish)
             }

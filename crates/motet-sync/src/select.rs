@@ -39,78 +39,92 @@ use crate::ticket::{Claim, Ticket};
 /// }
 /// ```
 pub fn select<'a, 'b>(operations: &'a mut [&'b mut (dyn Selectable + Send)]) -> Select<'a, 'b> {
-    Select { operations, ticket: None }
+    Select { operations, selection: Selection::default() }
 }
 
 /// The future of [`select`]. May be dropped at any time: then none of the operations has happened.
 #[must_use = "nothing is waited for unless this is polled"]
 pub struct Select<'a, 'b> {
     operations: &'a mut [&'b mut (dyn Selectable + Send)],
-    /// While it waits.
-    ticket: Option<Arc<Ticket>>,
-}
-
-impl Select<'_, '_> {
-    /// The first operation that could be done; none if it waits for all now.
-    fn begin(&mut self, waker: &Waker) -> Option<usize> {
-        let mut places: Vec<usize> = (0..self.operations.len()).collect();
-        places.sort_by_key(|&place| self.operations[place].number());
-        loop {
-            let done = self.operations.iter_mut().position(|operation| operation.attempt());
-            if done.is_some() {
-                return done;
-            }
-            let ticket = Ticket::new();
-            let wait =
-                |&place: &usize| self.operations[place].park(Claim::new(&ticket, place), &ticket, waker);
-            let waits = places.iter().all(wait);
-            // Somebody may have taken it in a place where it waits already.
-            let is_over = !waits && ticket.void();
-            self.ticket = Some(ticket);
-            if !is_over {
-                return self.winner(waker);
-            }
-            self.withdraw();
-        }
-    }
-
-    /// Where it has happened, with all other waits withdrawn.
-    fn winner(&mut self, waker: &Waker) -> Option<usize> {
-        let place = self.ticket.as_ref()?.winner()?;
-        self.operations[place].collect(waker);
-        self.withdraw();
-        Some(place)
-    }
-
-    fn withdraw(&mut self) {
-        self.ticket = None;
-        self.operations.iter_mut().for_each(|operation| operation.withdraw());
-    }
+    selection: Selection,
 }
 
 impl Future for Select<'_, '_> {
     type Output = usize;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<usize> {
-        let (this, waker) = (self.get_mut(), context.waker());
-        let done = match this.ticket {
-            None => this.begin(waker),
-            Some(_) => {
-                // Before the look at the ticket: whoever takes it later wakes this waker.
-                this.operations.iter_mut().for_each(|operation| operation.collect(waker));
-                this.winner(waker)
-            }
-        };
-        done.map_or(Poll::Pending, Poll::Ready)
+        let Self { operations, selection } = self.get_mut();
+        selection.poll(operations, context.waker())
     }
 }
 
 impl Drop for Select<'_, '_> {
     fn drop(&mut self) {
-        // What was given and not seen stays with its operation, which gives it back when it is dropped.
-        if let Some(ticket) = self.ticket.take() {
+        self.selection.end(self.operations);
+    }
+}
+
+/// A select whose operations somebody else keeps, and shows it each time: the same ones, in the same order.
+#[derive(Default)]
+pub struct Selection {
+    /// While it waits.
+    ticket: Option<Arc<Ticket>>,
+}
+
+impl Selection {
+    /// As [`Select`]'s.
+    pub fn poll(&mut self, operations: &mut [&mut (dyn Selectable + Send)], waker: &Waker) -> Poll<usize> {
+        let done = match self.ticket {
+            None => self.begin(operations, waker),
+            Some(_) => {
+                // Before the look at the ticket: whoever takes it later wakes this waker.
+                operations.iter_mut().for_each(|operation| operation.collect(waker));
+                self.winner(operations, waker)
+            }
+        };
+        done.map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Waits no more. What was given and not seen stays with its operation, which gives it back when it is dropped.
+    pub fn end(&mut self, operations: &mut [&mut (dyn Selectable + Send)]) {
+        if let Some(ticket) = &self.ticket {
             ticket.void();
-            self.withdraw();
+            self.withdraw(operations);
         }
+    }
+
+    /// The first operation that could be done; none if it waits for all now.
+    fn begin(&mut self, operations: &mut [&mut (dyn Selectable + Send)], waker: &Waker) -> Option<usize> {
+        let mut places: Vec<usize> = (0..operations.len()).collect();
+        places.sort_by_key(|&place| operations[place].number());
+        loop {
+            let done = operations.iter_mut().position(|operation| operation.attempt());
+            if done.is_some() {
+                return done;
+            }
+            let ticket = Ticket::new();
+            let wait = |&place: &usize| operations[place].park(Claim::new(&ticket, place), &ticket, waker);
+            let waits = places.iter().all(wait);
+            // Somebody may have taken it in a place where it waits already.
+            let is_over = !waits && ticket.void();
+            self.ticket = Some(ticket);
+            if !is_over {
+                return self.winner(operations, waker);
+            }
+            self.withdraw(operations);
+        }
+    }
+
+    /// Where it has happened, with all other waits withdrawn.
+    fn winner(&mut self, operations: &mut [&mut (dyn Selectable + Send)], waker: &Waker) -> Option<usize> {
+        let place = self.ticket.as_ref()?.winner()?;
+        operations[place].collect(waker);
+        self.withdraw(operations);
+        Some(place)
+    }
+
+    fn withdraw(&mut self, operations: &mut [&mut (dyn Selectable + Send)]) {
+        self.ticket = None;
+        operations.iter_mut().for_each(|operation| operation.withdraw());
     }
 }

@@ -6,6 +6,8 @@
 //!   few they want.
 //! * Permits are handed over: those of a waiter that was served, and has not run yet, are not among those left.
 
+use std::task::Waker;
+
 use crate::inspect::{Inspect, Party, Snapshot};
 use crate::operation::{Kind, Operation, Selective};
 use crate::primitive::{Arc, Shared};
@@ -188,5 +190,9 @@ impl Inspect for Semaphore {
             owners: Vec::new(),
             waiters: state.waiters.waiting("acquire").collect(),
         })
+    }
+
+    fn show_wakers(&self, show: &mut dyn FnMut(&Waker)) {
+        self.shared.with(|state, _| state.waiters.wakers().for_each(show));
     }
 }

@@ -50,8 +50,8 @@ enum State<W, G> {
     Taken,
 }
 
-/// What an entry held when its owner gave it up.
-pub(crate) enum Withdrawn<W, G> {
+/// What an entry holds, or held when its owner gave it up.
+pub(crate) enum Kept<W, G> {
     Wish(W),
     Grant(G),
 }
@@ -140,15 +140,15 @@ impl<W, G> Waiters<W, G> {
     }
 
     /// Frees an entry.
-    pub(crate) fn withdraw(&mut self, key: Key, effects: &mut Effects) -> Withdrawn<W, G> {
+    pub(crate) fn withdraw(&mut self, key: Key, effects: &mut Effects) -> Kept<W, G> {
         if matches!(self.entries[key].state, State::Waiting(_)) {
             self.unlink(key);
         }
         let entry = self.entries.remove(key);
         effects.discard(entry.waker);
         match entry.state {
-            State::Waiting(wish) | State::Missed(wish) => Withdrawn::Wish(wish),
-            State::Granted(grant) => Withdrawn::Grant(grant),
+            State::Waiting(wish) | State::Missed(wish) => Kept::Wish(wish),
+            State::Granted(grant) => Kept::Grant(grant),
             State::Taken => unreachable!("no function leaves it so"),
         }
     }
@@ -157,6 +157,20 @@ impl<W, G> Waiters<W, G> {
     pub(crate) fn has_other(&self, than: Option<&Ticket>) -> bool {
         let is_own = |claim: &Claim| than.is_some_and(|ticket| claim.is_of(ticket));
         self.open().any(|entry| !entry.claim.as_ref().is_some_and(is_own))
+    }
+
+    /// The wakers of all that are to be woken.
+    pub(crate) fn wakers(&self) -> impl Iterator<Item = &Waker> {
+        self.entries.iter().map(|(_, entry)| &entry.waker)
+    }
+
+    /// What was brought and not taken, and what was given and not collected.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = Kept<&W, &G>> {
+        self.entries.iter().filter_map(|(_, entry)| match &entry.state {
+            State::Waiting(wish) | State::Missed(wish) => Some(Kept::Wish(wish)),
+            State::Granted(grant) => Some(Kept::Grant(grant)),
+            State::Taken => None,
+        })
     }
 
     /// How many wait.

@@ -18,6 +18,8 @@ mod state;
 pub use errors::{Closed, PutError, TryGetError};
 pub use state::{Getting, Putting};
 
+use std::task::Waker;
+
 use crate::inspect::{Inspect, Snapshot};
 use crate::operation::Operation;
 use crate::primitive::{Arc, Shared};
@@ -143,6 +145,17 @@ impl<T, E> Channel<T, E> {
         self.len() == 0
     }
 
+    /// Shows each item that it keeps, with those that somebody waits to put or was given and has not returned; and what it was closed
+    /// with. The lock is held meanwhile.
+    pub fn show(&self, item: &mut dyn FnMut(&T), error: &mut dyn FnMut(&E)) {
+        self.shared.with(|state, _| state.show(item, error));
+    }
+
+    /// Takes the items that are in it out, as if they were dropped for want of room. Whoever waits for room has it.
+    pub fn drain(&self) -> Vec<T> {
+        self.shared.with(State::drain)
+    }
+
     /// What it has done, and how it is.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
@@ -157,6 +170,10 @@ impl<T: Send, E: Send + Sync> Inspect for Channel<T, E> {
             owners: Vec::new(),
             waiters: state.waiting().collect(),
         })
+    }
+
+    fn show_wakers(&self, show: &mut dyn FnMut(&Waker)) {
+        self.shared.with(|state, _| state.wakers().for_each(show));
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
+use std::task::Waker;
 
 use super::{Closed, Overflow, PutError, Statistics};
 use crate::inspect::{Party, Waiting};
 use crate::operation::{Kind, Selective};
 use crate::primitive::{Arc, Shared};
 use crate::ticket::Ticket;
-use crate::waiters::{Effects, Waiters};
+use crate::waiters::{Effects, Kept, Waiters};
 
 /// What the lock of a channel guards.
 pub struct State<T, E> {
@@ -73,6 +74,41 @@ impl<T, E> State<T, E> {
 
     pub(super) fn waiting(&self) -> impl Iterator<Item = Waiting> {
         self.getters.waiting("get").chain(self.putters.waiting("put"))
+    }
+
+    pub(super) fn wakers(&self) -> impl Iterator<Item = &Waker> {
+        self.getters.wakers().chain(self.putters.wakers())
+    }
+
+    pub(super) fn show(&self, item: &mut dyn FnMut(&T), error: &mut dyn FnMut(&E)) {
+        self.items.iter().for_each(&mut *item);
+        for kept in self.getters.kept() {
+            if let Kept::Grant(Ok(given)) = kept {
+                item(given);
+            }
+        }
+        for kept in self.putters.kept() {
+            match kept {
+                Kept::Wish(brought) => item(brought),
+                Kept::Grant(Ok(Some(back)) | Err(PutError::Full(back) | PutError::Closed(back, _))) => {
+                    item(back)
+                }
+                Kept::Grant(Ok(None)) => {}
+            }
+        }
+        if let Some(error_of_all) = self.closed.as_ref().and_then(|closed| closed.error.as_ref()) {
+            error(error_of_all);
+        }
+    }
+
+    pub(super) fn drain(&mut self, effects: &mut Effects) -> Vec<T> {
+        let drained = Vec::from(std::mem::take(&mut self.items));
+        self.dropped += drained.len() as u64;
+        while self.items.len() < self.room {
+            let Some(item) = self.take_from_putter(effects) else { break };
+            self.items.push_back(item);
+        }
+        drained
     }
 
     /// Gives an item to the first who waits; it comes back if nobody does.
