@@ -1,8 +1,11 @@
 //! Calls into Python without temporary tuples.
 
-use pyo3::ffi;
+use crate::imported::imported;
+use pyo3::exceptions::PyStopIteration;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyString, PyTuple};
+use pyo3::{Borrowed, ffi};
 
 /// Calls `object.name(argument)` without making a bound method.
 #[inline]
@@ -76,4 +79,50 @@ pub unsafe fn call_with_room<'py>(
 pub fn ends_the_run(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<pyo3::exceptions::PyKeyboardInterrupt>(py)
         || error.is_instance_of::<pyo3::exceptions::PySystemExit>(py)
+}
+
+/// The exception that `generator.throw` is given.
+pub fn thrown([kind, value, traceback]: [Option<Borrowed<'_, '_, PyAny>>; 3]) -> PyResult<PyErr> {
+    let Some(kind) = kind else {
+        return Err(pyo3::exceptions::PyTypeError::new_err("throw expected at least 1 argument, got 0"));
+    };
+    let value = value.filter(|value| !value.is_none());
+    let exception = match value {
+        _ if !kind.is_instance_of::<pyo3::types::PyType>() => kind.to_owned(),
+        Some(value) if value.is_instance(&kind)? => value.to_owned(),
+        Some(value) => kind.call1((value,))?,
+        None => kind.call0()?,
+    };
+    if let Some(traceback) = traceback.filter(|traceback| !traceback.is_none()) {
+        exception.call_method1("with_traceback", (traceback,))?;
+    }
+    Ok(PyErr::from_value(exception))
+}
+
+/// asyncio's `CancelledError`.
+pub fn cancelled(py: Python<'_>, message: Option<Py<PyAny>>) -> PyErr {
+    static ERROR: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let made = imported(&ERROR, py, "asyncio.exceptions", "CancelledError").and_then(|class| match message {
+        Some(message) => class.call1((message,)),
+        None => class.call0(),
+    });
+    made.map_or_else(|error| error, PyErr::from_value)
+}
+
+/// Ends an iteration with a value. None needs no exception.
+pub fn stop_with(value: Bound<'_, PyAny>) {
+    if value.is_none() {
+        return;
+    }
+    let py = value.py();
+    // The interpreter takes a tuple for the arguments of the exception, and an exception for itself.
+    if value.is_instance_of::<PyTuple>() || value.is_instance_of::<pyo3::exceptions::PyBaseException>() {
+        match py.get_type::<PyStopIteration>().call1((value,)) {
+            Ok(exception) => PyErr::from_value(exception).restore(py),
+            Err(error) => error.restore(py),
+        }
+    } else {
+        // SAFETY: two valid references.
+        unsafe { ffi::PyErr_SetObject(ffi::PyExc_StopIteration, value.as_ptr()) };
+    }
 }

@@ -23,6 +23,7 @@ mod files;
 mod handle;
 mod heap_type;
 mod idling;
+mod imported;
 mod listener;
 mod method;
 mod native;
@@ -36,6 +37,7 @@ mod thread_bound;
 mod thread_pool;
 mod tls;
 mod transport;
+mod waits;
 mod watchdog;
 mod watched;
 
@@ -77,5 +79,6 @@ fn _motet(module: &Bound<'_, PyModule>) -> PyResult<()> {
     schedule::add_methods(py)?;
     streams::add_to(module)?;
     thread_pool::add_to(module)?;
+    waits::add_to(module)?;
     Ok(())
 }

@@ -97,6 +97,12 @@ impl Lock {
         })
     }
 
+    /// How often its owner has acquired it.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.shared.with(|state, _| state.depth)
+    }
+
     /// Who holds it.
     #[must_use]
     pub fn owner(&self) -> Option<Party> {

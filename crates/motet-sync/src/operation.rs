@@ -110,13 +110,15 @@ impl<K: Kind> Operation<K> {
     }
 
     /// Waits from now on, though nobody is woken before this is polled. Nothing if it could be done at once, and was.
-    pub(crate) fn begin(mut self) -> Self {
+    pub fn begin(mut self) -> Self {
         self.attempt_or_park(Waker::noop());
         self
     }
 
-    /// Does it if it can be done now, and has not begun; then [`take`](Self::take) gives the result.
+    /// Does it if it can be done now; then [`take`](Self::take) gives the result. Of one that has begun: whether it has been done,
+    /// and nobody is woken for it before it is polled again.
     pub fn attempt(&mut self) -> bool {
+        self.collect(Waker::noop());
         let Self { shared, party, step } = self;
         *step = match std::mem::replace(step, Step::Ended) {
             Step::Fresh(wish) => match shared.with(|state, effects| K::attempt(state, wish, *party, effects))

@@ -4,6 +4,7 @@ use super::class::FutureRef;
 use super::completion;
 use super::guarded::Guarded;
 use super::state::{Status, drop_now};
+use crate::call;
 use crate::heap_type::leak_terminated;
 use crate::method::{Arguments, fast_method};
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration, PyTypeError};
@@ -129,28 +130,10 @@ unsafe extern "C" fn next(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: as above.
     match unsafe { advance(py, object) } {
         Ok(Answer::Yield(future)) => return future.into_ptr(),
-        Ok(Answer::Return(value)) => stop(value),
+        Ok(Answer::Return(value)) => call::stop_with(value),
         Err(error) => error.restore(py),
     }
     std::ptr::null_mut()
-}
-
-/// Ends an iteration with a value. None needs no exception.
-fn stop(value: Bound<'_, PyAny>) {
-    if value.is_none() {
-        return;
-    }
-    let py = value.py();
-    // The interpreter takes a tuple for the arguments of the exception, and an exception for itself.
-    if value.is_instance_of::<PyTuple>() || value.is_instance_of::<pyo3::exceptions::PyBaseException>() {
-        match py.get_type::<PyStopIteration>().call1((value,)) {
-            Ok(exception) => PyErr::from_value(exception).restore(py),
-            Err(error) => error.restore(py),
-        }
-    } else {
-        // SAFETY: two valid references.
-        unsafe { ffi::PyErr_SetObject(ffi::PyExc_StopIteration, value.as_ptr()) };
-    }
 }
 
 unsafe extern "C" fn send_natively(
@@ -184,7 +167,7 @@ fn send(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>>
     match unsafe { advance(this.py(), this.as_ptr()) }? {
         Answer::Yield(future) => Ok(future.unbind()),
         Answer::Return(value) => {
-            stop(value);
+            call::stop_with(value);
             Err(PyErr::take(this.py()).unwrap_or_else(|| PyStopIteration::new_err(())))
         }
     }

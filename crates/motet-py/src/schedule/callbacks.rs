@@ -105,6 +105,23 @@ pub fn push_call(
     Ok(())
 }
 
+/// As [`push_call`], from any thread.
+pub fn send_call(
+    event_loop: &Loop,
+    py: Python<'_>,
+    callback: Py<PyAny>,
+    argument: Py<PyAny>,
+    context: Py<PyAny>,
+) -> PyResult<()> {
+    if event_loop.state.is_mine() {
+        return push_call(event_loop, py, callback, argument, context);
+    }
+    event_loop.require_open()?;
+    let handle = send_callback(event_loop, py, Payload::of_one(callback, argument, context))?;
+    drop(handle.into_bound(py));
+    Ok(())
+}
+
 /// Puts a callback into the inbox.
 #[inline(never)]
 fn send_callback(event_loop: &Loop, py: Python<'_>, payload: Payload) -> PyResult<Py<PyAny>> {

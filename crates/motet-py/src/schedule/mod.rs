@@ -4,7 +4,7 @@ mod callbacks;
 mod tasks;
 mod timers;
 
-pub use callbacks::{new_handle, push_call, push_callback};
+pub use callbacks::{new_handle, push_call, push_callback, send_call};
 pub use tasks::create_future;
 pub use timers::start_sent_timer;
 

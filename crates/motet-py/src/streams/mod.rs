@@ -25,8 +25,8 @@ mod writer;
 pub use protocol::{deliver, is_native};
 pub use spares::Spares;
 
+use crate::imported::imported;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 
 /// Puts the classes into the module.
 pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -37,17 +37,6 @@ pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<protocol::ProtocolCore>()?;
     read::add_methods(py)?;
     writer::add_methods(py)
-}
-
-/// An object of a module of Python's that is looked up once.
-fn imported<'py>(
-    place: &'static PyOnceLock<Py<PyAny>>,
-    py: Python<'py>,
-    module: &str,
-    name: &str,
-) -> PyResult<&'py Bound<'py, PyAny>> {
-    let found = place.get_or_try_init(py, || Ok::<_, PyErr>(py.import(module)?.getattr(name)?.unbind()))?;
-    Ok(found.bind(py))
 }
 
 /// The error for an object whose `__init__` has not run.

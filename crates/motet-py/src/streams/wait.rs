@@ -12,12 +12,12 @@ use super::protocol::{self, ProtocolCore};
 use super::read;
 use super::reader::ReaderCore;
 use super::writer::{self, WriterCore};
-use super::{home::Home, imported, spares, stock_task};
+use super::{home::Home, spares, stock_task};
+use crate::call;
 use crate::exclusive::Exclusive;
 use motet_reactor::inflow::Want;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::{Borrowed, ffi};
 use std::ffi::c_int;
 
@@ -191,7 +191,7 @@ impl Wait {
             Phase::Yielded => Ok(Arrival::AfterYield),
             Phase::Woken(Wake::Ready) => Ok(Arrival::AfterWait),
             Phase::Woken(Wake::Failed(exception)) => Err(PyErr::from_value(exception.into_bound(py))),
-            Phase::Woken(Wake::Cancelled(message)) => Err(cancelled(py, message)),
+            Phase::Woken(Wake::Cancelled(message)) => Err(call::cancelled(py, message)),
             Phase::Waiting => Err(PyRuntimeError::new_err("await wasn't used with future")),
             Phase::Over => Err(reused()),
         }
@@ -320,37 +320,9 @@ pub fn throw(this: This<'_, '_>, wait: &Wait, arguments: [Option<This<'_, '_>>; 
     if wait.end(this) {
         return reused();
     }
-    thrown(arguments).unwrap_or_else(|error| error)
-}
-
-/// The exception that `generator.throw` is given.
-fn thrown([kind, value, traceback]: [Option<This<'_, '_>>; 3]) -> PyResult<PyErr> {
-    let Some(kind) = kind else {
-        return Err(pyo3::exceptions::PyTypeError::new_err("throw expected at least 1 argument, got 0"));
-    };
-    let value = value.filter(|value| !value.is_none());
-    let exception = match value {
-        _ if !kind.is_instance_of::<pyo3::types::PyType>() => kind.to_owned(),
-        Some(value) if value.is_instance(&kind)? => value.to_owned(),
-        Some(value) => kind.call1((value,))?,
-        None => kind.call0()?,
-    };
-    if let Some(traceback) = traceback.filter(|traceback| !traceback.is_none()) {
-        exception.call_method1("with_traceback", (traceback,))?;
-    }
-    Ok(PyErr::from_value(exception))
+    call::thrown(arguments).unwrap_or_else(|error| error)
 }
 
 fn reused() -> PyErr {
     PyRuntimeError::new_err("cannot reuse already awaited coroutine")
-}
-
-/// A `CancelledError`.
-pub fn cancelled(py: Python<'_>, message: Option<Py<PyAny>>) -> PyErr {
-    static ERROR: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let made = imported(&ERROR, py, "asyncio.exceptions", "CancelledError").and_then(|class| match message {
-        Some(message) => class.call1((message,)),
-        None => class.call0(),
-    });
-    made.map_or_else(|error| error, PyErr::from_value)
 }

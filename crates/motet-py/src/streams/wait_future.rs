@@ -1,7 +1,8 @@
 //! A wait as a future, as the task sees it that waits.
 
 use super::imported;
-use super::wait::{Callback, Phase, Wait, Wake, cancelled, wake};
+use super::wait::{Callback, Phase, Wait, Wake, wake};
+use crate::call;
 use pyo3::Borrowed;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -81,7 +82,7 @@ pub fn result(wait: &Wait, py: Python<'_>) -> PyResult<()> {
     match error {
         None => Ok(()),
         Some(Wake::Failed(exception)) => Err(PyErr::from_value(exception.into_bound(py))),
-        Some(Wake::Cancelled(message)) => Err(cancelled(py, message)),
+        Some(Wake::Cancelled(message)) => Err(call::cancelled(py, message)),
         Some(Wake::Ready) => {
             static ERROR: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
             let class = imported(&ERROR, py, "asyncio.exceptions", "InvalidStateError")?;

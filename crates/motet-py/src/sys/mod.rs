@@ -1,5 +1,7 @@
 //! The system calls that the binding itself needs: signals to one thread, and threads that take none.
 
+pub mod parker;
+
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;

@@ -1,0 +1,63 @@
+"""Waiting in a task of trio's, which is loaded already where one runs."""
+
+import contextlib
+import sys
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from motet._motet import Wait
+
+
+def current_task() -> Any:
+    """The task of trio's that runs in this thread; None otherwise."""
+    trio: Any = sys.modules["trio"]
+    # Within guest mode asyncio's loop runs as well; what counts is whose task this is.
+    try:
+        return trio.lowlevel.current_task() if trio.lowlevel.in_trio_task() else None
+    except AttributeError:
+        # Half imported.
+        return None
+
+
+def awaited(wait: "Wait[Any]") -> Iterator[Any]:
+    """What awaiting a wait goes through, in a task of whatever library."""
+    task = current_task()
+    return wait if task is None else _wait(wait, task)
+
+
+def _wait(wait: "Wait[Any]", task: Any) -> Generator[Any, Any, Any]:
+    trio: Any = sys.modules["trio"]
+    yield from trio.lowlevel.checkpoint_if_cancelled().__await__()
+    # The task to wake; gone when it waits no more.
+    waiting = [task]
+    token = trio.lowlevel.current_trio_token()
+    seconds = wait._seconds()
+    done = wait._begin(lambda _: _wake(trio, token, waiting), task)
+    if done is not None:
+        yield from trio.lowlevel.cancel_shielded_checkpoint().__await__()
+        return done[0]
+
+    def abort(_raise_cancel: object) -> Any:
+        waiting.clear()
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    try:
+        with trio.move_on_after(seconds) if seconds is not None else contextlib.nullcontext():
+            yield from trio.lowlevel.wait_task_rescheduled(abort).__await__()
+            return wait._finish()
+    except BaseException:
+        # What it was given meanwhile is the next one's.
+        wait.close()
+        raise
+    return wait._give_up()
+
+
+def _wake(trio: Any, token: Any, waiting: list[Any]) -> None:
+    with contextlib.suppress(trio.RunFinishedError):
+        token.run_sync_soon(_reschedule, trio, waiting)
+
+
+def _reschedule(trio: Any, waiting: list[Any]) -> None:
+    if waiting:
+        trio.lowlevel.reschedule(waiting.pop())
