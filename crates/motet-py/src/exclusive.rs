@@ -19,7 +19,7 @@ type Inner<T> = std::sync::Mutex<T>;
 unsafe impl<T: Send> Sync for Exclusive<T> {}
 
 impl<T> Exclusive<T> {
-    pub fn new(value: T) -> Self {
+    pub const fn new(value: T) -> Self {
         Self(Inner::new(value))
     }
 

@@ -22,6 +22,7 @@ mod exit;
 mod files;
 mod handle;
 mod heap_type;
+mod home;
 mod idling;
 mod imported;
 mod listener;

@@ -23,7 +23,9 @@ use motet_reactor::sys::Interest;
 use motet_reactor::turn::{Step, Wait};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::{Borrowed, ffi};
 use std::io;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// Who is told of an event.
 enum Target<'py> {
@@ -56,6 +58,7 @@ pub fn run(event_loop: &Bound<'_, Loop>) -> PyResult<()> {
         }
         state.turn.begin(&MonotonicClock);
     })?;
+    LAST.store(event_loop.as_ptr(), Ordering::Relaxed);
     let mut runner = Runner { event_loop, claim, busy: Busy::begin(), current: None };
     let result = loop {
         match runner.step() {
@@ -65,7 +68,29 @@ pub fn run(event_loop: &Bound<'_, Loop>) -> PyResult<()> {
         }
     };
     let left = runner.leave_task();
+    let _ = LAST.compare_exchange(
+        event_loop.as_ptr(),
+        std::ptr::null_mut(),
+        Ordering::Relaxed,
+        Ordering::Relaxed,
+    );
     result.and(left)
+}
+
+/// The loop that has begun to run last, while it runs.
+static LAST: AtomicPtr<ffi::PyObject> = AtomicPtr::new(std::ptr::null_mut());
+
+/// The loop of motet's that runs in this thread, if it is found at once: nearly always.
+pub fn running(py: Python<'_>) -> Option<Py<Loop>> {
+    if cfg!(Py_GIL_DISABLED) {
+        // It might go while this thread looks.
+        return None;
+    }
+    // SAFETY: under the GIL, nobody leaves `run`, which keeps the loop alive and takes it out of here.
+    let last = unsafe { Borrowed::from_ptr_or_opt(py, LAST.load(Ordering::Relaxed)) }?;
+    // SAFETY: nothing else is put there.
+    let last: Borrowed<'_, '_, Loop> = unsafe { last.cast_unchecked() };
+    last.get().state.is_mine().then(|| last.to_owned().unbind())
 }
 
 impl<'py> Runner<'_, 'py> {

@@ -82,6 +82,12 @@ impl Lock {
         self.acquire().try_now().ok()
     }
 
+    /// Acquires the lock for this party if it can be had now, to be kept until it is [released](Self::release); whether it was.
+    #[must_use]
+    pub fn try_keep(&self, party: Party) -> bool {
+        self.shared.with(|state, effects| Acquiring::attempt(state, (), party, effects).is_ok())
+    }
+
     /// Releases what was [kept](Held::keep). One that is not re-entrant may be released by anybody.
     ///
     /// # Errors

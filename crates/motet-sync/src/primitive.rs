@@ -46,6 +46,7 @@ impl<S> Shared<S> {
     }
 
     /// Nothing of anybody else's may run in here but the cloning of a waker; what must is kept as an effect.
+    #[inline]
     pub(crate) fn with<R>(&self, change: impl FnOnce(&mut S, &mut Effects) -> R) -> R {
         let mut effects = Effects::default();
         let result = change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner), &mut effects);

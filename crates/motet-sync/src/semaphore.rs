@@ -82,6 +82,13 @@ impl Semaphore {
         self.acquire(permits).try_now().ok()
     }
 
+    /// So many permits if they can be had now, to be kept until they are [released](Self::release); whether they were.
+    #[must_use]
+    pub fn try_keep(&self, permits: usize) -> bool {
+        let party = Party::this_thread();
+        self.shared.with(|state, effects| AcquiringPermits::attempt(state, permits, party, effects).is_ok())
+    }
+
     /// Adds permits, also such as were never acquired.
     ///
     /// # Errors

@@ -232,7 +232,11 @@ impl Effects {
         self.discarded = Some(waker);
     }
 
+    #[inline]
     pub(crate) fn run(self) {
-        self.first.into_iter().chain(self.others).for_each(Waker::wake);
+        // Nearly always there is nothing to do.
+        let Some(first) = self.first else { return };
+        first.wake();
+        self.others.into_iter().for_each(Waker::wake);
     }
 }

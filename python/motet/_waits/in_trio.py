@@ -26,38 +26,45 @@ def awaited(wait: "Wait[Any]") -> Iterator[Any]:
     return wait if task is None else _wait(wait, task)
 
 
+class _Waker:
+    """Wakes a task, from any thread."""
+
+    def __init__(self, trio: Any, task: Any) -> None:
+        # None when it waits no more.
+        self.task = task
+        self._trio = trio
+        self._token = trio.lowlevel.current_trio_token()
+
+    def __call__(self, _wait: object) -> None:
+        with contextlib.suppress(self._trio.RunFinishedError):
+            self._token.run_sync_soon(self._reschedule)
+
+    def _reschedule(self) -> None:
+        task, self.task = self.task, None
+        if task is not None:
+            self._trio.lowlevel.reschedule(task)
+
+    def forget(self, _raise_cancel: object) -> Any:
+        """The task waits no more."""
+        self.task = None
+        return self._trio.lowlevel.Abort.SUCCEEDED
+
+
 def _wait(wait: "Wait[Any]", task: Any) -> Generator[Any, Any, Any]:
     trio: Any = sys.modules["trio"]
     yield from trio.lowlevel.checkpoint_if_cancelled().__await__()
-    # The task to wake; gone when it waits no more.
-    waiting = [task]
-    token = trio.lowlevel.current_trio_token()
+    waker = _Waker(trio, task)
     seconds = wait._seconds()
-    done = wait._begin(lambda _: _wake(trio, token, waiting), task)
+    done = wait._begin(waker, task)
     if done is not None:
         yield from trio.lowlevel.cancel_shielded_checkpoint().__await__()
         return done[0]
-
-    def abort(_raise_cancel: object) -> Any:
-        waiting.clear()
-        return trio.lowlevel.Abort.SUCCEEDED
-
     try:
         with trio.move_on_after(seconds) if seconds is not None else contextlib.nullcontext():
-            yield from trio.lowlevel.wait_task_rescheduled(abort).__await__()
+            yield from trio.lowlevel.wait_task_rescheduled(waker.forget).__await__()
             return wait._finish()
     except BaseException:
         # What it was given meanwhile is the next one's.
         wait.close()
         raise
     return wait._give_up()
-
-
-def _wake(trio: Any, token: Any, waiting: list[Any]) -> None:
-    with contextlib.suppress(trio.RunFinishedError):
-        token.run_sync_soon(_reschedule, trio, waiting)
-
-
-def _reschedule(trio: Any, waiting: list[Any]) -> None:
-    if waiting:
-        trio.lowlevel.reschedule(waiting.pop())

@@ -24,3 +24,14 @@ def _name_of_task(number: int) -> str | None:
                 task_name: str = task.get_name()
                 return task_name
     return None
+
+
+def name_of_waiter(callback: Any) -> str:
+    """Who is woken by this: the task whose method it is, or another."""
+    owner: Any = getattr(callback, "__self__", None)
+    get_name = getattr(owner, "get_name", None)
+    if get_name is not None:
+        return f"task {get_name()!r}"
+    # A task of trio's, in the function that wakes it.
+    task = getattr(callback, "task", None)
+    return f"task {task.name!r}" if task is not None else "a task"

@@ -7,10 +7,9 @@
 //! - `reader.rs`, `writer.rs`, `protocol.rs`: one class each; `read.rs`: what a reader is asked for.
 //! - `wait.rs`: what their methods return to be awaited, coroutine and future (`wait_future.rs`) in one object; its class
 //!   (`wait_type.rs`, `wait_methods.rs`).
-//! - `home.rs`: the loop that a stream belongs to; `spares.rs`: what it keeps for its streams;
+//! - `spares.rs`: what a loop keeps for its streams;
 //!   `stock_task.rs`: what is known of asyncio's tasks.
 
-mod home;
 mod protocol;
 mod read;
 mod reader;
@@ -23,7 +22,8 @@ mod wait_type;
 mod writer;
 
 pub use protocol::{deliver, is_native};
-pub use spares::Spares;
+pub use spares::{Spares, finished_future};
+pub use stock_task::is_wake_up;
 
 use crate::imported::imported;
 use pyo3::prelude::*;

@@ -1,11 +1,11 @@
 //! The class `motet._motet.ProtocolCore`, which `motet.StreamReaderProtocol` is made of: between a transport and its stream.
 
-use super::home::Home;
 use super::reader::{self, ReaderCore};
 use super::wait::{self, Arrival, Method, Step, Target, Wait, Wake};
 use super::{imported, not_begun, wait_type};
 use crate::call;
 use crate::exclusive::Exclusive;
+use crate::home::Home;
 use crate::transport::common::exact_bytes;
 use crate::transport::is_socket_transport;
 use motet_reactor::inflow::Want;

@@ -1,10 +1,10 @@
 //! The class `motet._motet.ReaderCore`, which `motet.StreamReader` is made of: what has arrived, and the read that waits for more.
 
-use super::home::Home;
 use super::wait::{self, Method, Wake};
 use super::{not_begun, read, wait_type};
 use crate::call;
 use crate::exclusive::Exclusive;
+use crate::home::Home;
 use crate::transport::common::exact_bytes;
 use motet_reactor::inflow::{Inflow, Search, Want};
 use pyo3::exceptions::{PyAssertionError, PyNotImplementedError};

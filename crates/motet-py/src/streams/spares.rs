@@ -3,10 +3,10 @@
 //! Only the loop's own thread finds them ([`ThreadBound::with_mine`](crate::thread_bound::ThreadBound::with_mine)); others make new
 //! ones.
 
-use super::home::Home;
 use super::imported;
 use super::wait::{Method, Wait};
 use super::wait_type;
+use crate::home::Home;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;

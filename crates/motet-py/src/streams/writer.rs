@@ -1,12 +1,12 @@
 //! The class `motet._motet.WriterCore`, which `motet.StreamWriter` is made of: a transport with `drain()`.
 
-use super::home::Home;
 use super::protocol::{self, ProtocolCore};
 use super::reader::ReaderCore;
 use super::wait::{Arrival, Method, Step, Target, Wait};
 use super::{imported, not_begun, spares, wait_type};
 use crate::call;
 use crate::exclusive::Exclusive;
+use crate::home::Home;
 use crate::method::{Arguments, Storage, attach_method, fast_method};
 use crate::transport;
 use motet_reactor::inflow::Want;

@@ -79,7 +79,7 @@ impl Barrier {
         let row = PyDict::new(py);
         row.set_item("parties", self.parties)?;
         row.set_item("broken", self.inner.is_broken())?;
-        row.set_item("waiters", parties::waiting(py, &self.inner.inspect().waiters)?)?;
+        row.set_item("waiters", parties::waiting(py, &self.inner)?)?;
         Ok(row)
     }
 

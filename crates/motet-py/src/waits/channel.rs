@@ -9,7 +9,7 @@ use super::work::Work;
 use super::{Item, errors, parties, waker};
 use crate::method::{Arguments, attach_method, fast_method, method_of_one, plain_method};
 use motet_sync::channel::{PutError, TryGetError};
-use motet_sync::{Capacity, Inspect, Overflow};
+use motet_sync::{Capacity, Overflow};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict};
@@ -23,6 +23,8 @@ pub struct Channel {
     inner: motet_sync::Channel<Item, Item>,
     capacity: Option<usize>,
     overflow: &'static str,
+    /// Whether a put waits that finds no room.
+    waits: bool,
 }
 
 const PUT: Names = Names { blocking: "Channel.put", awaited: "Channel.aput" };
@@ -51,7 +53,12 @@ impl Channel {
             )));
         };
         let room = capacity.map_or(Capacity::Unbounded, Capacity::Bounded);
-        Ok(Self { inner: motet_sync::Channel::with_overflow(room, policy), capacity, overflow })
+        Ok(Self {
+            inner: motet_sync::Channel::with_overflow(room, policy),
+            capacity,
+            overflow,
+            waits: policy == Overflow::Wait,
+        })
     }
 
     /// How many items it keeps; None without a limit.
@@ -111,7 +118,7 @@ impl Channel {
         row.set_item("waiting_to_put", found.waiting_to_put)?;
         row.set_item("waiting_to_get", found.waiting_to_get)?;
         row.set_item("closed", found.closed)?;
-        row.set_item("waiters", parties::waiting(py, &self.inner.inspect().waiters)?)?;
+        row.set_item("waiters", parties::waiting(py, &self.inner)?)?;
         Ok(row)
     }
 
@@ -159,6 +166,9 @@ fn own<'a>(this: This<'a, '_>) -> &'a Channel {
 
 /// The one argument `timeout`, by position or name.
 fn timeout_of(arguments: &Arguments<'_, '_>, before: usize, function: &str) -> PyResult<Option<Limit>> {
+    if arguments.len() == before && arguments.names().is_none() {
+        return Ok(None);
+    }
     let by_position = arguments.from(before).next();
     let mut timeout = by_position;
     for (name, value) in arguments.keywords() {
@@ -187,11 +197,21 @@ fn item_and_timeout(arguments: &Arguments<'_, '_>, function: &str) -> PyResult<(
 
 fn put(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
     let (item, limit) = item_and_timeout(&arguments, "put")?;
+    let channel = own(this);
+    let item = match channel.inner.try_put(item) {
+        Err(PutError::Full(item)) if channel.waits => item,
+        put => return outcome_of_put(this.py(), put),
+    };
     block(this.py(), &PUT, Work::One(Operation::Put(own(this).inner.put(item))), limit)
 }
 
 fn get(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
     let limit = timeout_of(&arguments, 0, "get")?;
+    match own(this).inner.try_get() {
+        Ok(item) => return Ok(item),
+        Err(TryGetError::Closed(closed)) => return Err(errors::closed(this.py(), closed.error.as_deref())),
+        Err(TryGetError::Empty) => {}
+    }
     block(this.py(), &GET, Work::One(Operation::Get(own(this).inner.get())), limit)
 }
 
@@ -227,23 +247,28 @@ fn make(
 }
 
 fn try_put(this: This<'_, '_>, item: This<'_, '_>) -> PyResult<Py<PyAny>> {
-    let py = this.py();
-    match own(this).inner.try_put(item.to_owned().unbind()) {
-        Ok(dropped) => {
-            if let Some(dropped) = dropped {
-                dropped.drop_ref(py);
-            }
-            Ok(py.None())
-        }
+    outcome_of_put(this.py(), own(this).inner.try_put(item.to_owned().unbind()))
+}
+
+/// What a put gives in Python.
+pub fn outcome_of_put(
+    py: Python<'_>,
+    put: Result<Option<Item>, PutError<Item, Item>>,
+) -> PyResult<Py<PyAny>> {
+    // Dropped at once: by itself an object might ask first whether this thread is attached.
+    match put {
+        Ok(None) => {}
+        Ok(Some(dropped)) => dropped.drop_ref(py),
         Err(PutError::Full(item)) => {
             item.drop_ref(py);
-            Err(errors::full(py))
+            return Err(errors::full(py));
         }
         Err(PutError::Closed(item, closed)) => {
             item.drop_ref(py);
-            Err(errors::closed(py, closed.error.as_deref()))
+            return Err(errors::closed(py, closed.error.as_deref()));
         }
     }
+    Ok(py.None())
 }
 
 fn try_get(this: This<'_, '_>) -> PyResult<Py<PyAny>> {

@@ -11,11 +11,13 @@
 //! Invariants of an object of this class, from [`allocate`] on: the Rust part is initialised; it is dropped once, by `tp_dealloc`.
 //! The class cannot be instantiated nor derived from by programs.
 
-use super::home;
 use super::methods;
 use super::wait::{self, Step, Wait};
 use crate::call;
+#[cfg(not(Py_GIL_DISABLED))]
+use crate::exclusive::Exclusive;
 use crate::heap_type;
+use crate::home;
 use crate::imported::imported;
 use crate::method::{enter, fast_method, method_of_one, plain_method};
 use pyo3::exceptions::PyRuntimeWarning;
@@ -107,9 +109,34 @@ pub fn make(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     Ok(class.bind(py))
 }
 
+/// Memory of objects that have gone, to be used again: under the GIL, where it is no allocator's of another thread.
+#[cfg(not(Py_GIL_DISABLED))]
+static SPARE: Exclusive<Vec<Memory>> = Exclusive::new(Vec::new());
+#[cfg(not(Py_GIL_DISABLED))]
+const MOST_SPARE: usize = 256;
+
+#[cfg(not(Py_GIL_DISABLED))]
+struct Memory(*mut ffi::PyObject);
+
+// SAFETY: nobody else knows the memory.
+#[cfg(not(Py_GIL_DISABLED))]
+unsafe impl Send for Memory {}
+
 /// Makes an object.
 pub fn allocate(py: Python<'_>, wait: Wait) -> PyResult<Py<PyAny>> {
     let class = make(py)?.as_type_ptr();
+    #[cfg(not(Py_GIL_DISABLED))]
+    if let Some(Memory(memory)) = SPARE.with(py, Vec::pop) {
+        // SAFETY: the memory of an object of this class that is gone; tracked only when it is whole again.
+        unsafe {
+            let made = ffi::PyObject_Init(memory, class);
+            let object = made.cast::<Object>();
+            (&raw mut (*object).vectorcall).write(methods::add_done_callback);
+            (&raw mut (*object).wait).write(wait);
+            ffi::PyObject_GC_Track(made.cast());
+            return Ok(Bound::from_owned_ptr(py, made).unbind());
+        }
+    }
     // SAFETY: a class with the generic allocator; the memory comes zeroed and tracked. Nothing runs between the allocation and the
     // writes that could look at it.
     unsafe {
@@ -143,6 +170,11 @@ pub fn try_body<'a>(object: &'a Bound<'_, PyAny>) -> Option<&'a Wait> {
     let class = make(object.py()).ok()?;
     // SAFETY: the class was compared, and none is derived from it.
     object.get_type().is(class).then(|| unsafe { body(object.as_borrowed()) })
+}
+
+/// What is called when this wait ends: a task's waking-up, if it is a task's.
+pub fn whose<'py>(wait: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    try_body(wait)?.callback(wait.py())
 }
 
 /// As an iterator's `next`: null without an exception ends it with None.
@@ -236,17 +268,35 @@ unsafe extern "C" fn deallocate(object: *mut ffi::PyObject) {
     unsafe {
         let py = Python::assume_attached();
         let place = &raw mut (*object.cast::<Object>()).wait;
-        if (*place).must_be_awaited
-            && (*place).is_new(py)
-            && ffi::PyObject_CallFinalizerFromDealloc(object) < 0
-        {
+        let has_finaliser = (*place).must_be_awaited && (*place).is_new(py);
+        if has_finaliser && ffi::PyObject_CallFinalizerFromDealloc(object) < 0 {
             return;
         }
         ffi::PyObject_GC_UnTrack(object.cast());
         let wait = place.read();
         let class = ffi::Py_TYPE(object);
-        ffi::PyObject_GC_Del(object.cast());
+        // Memory remembers that it was finalised: the next object in it would not be.
+        if has_finaliser || !keep(py, object) {
+            ffi::PyObject_GC_Del(object.cast());
+        }
         ffi::Py_DECREF(class.cast());
         wait.release(py);
     }
+}
+
+/// Keeps the memory of an object that is gone; whether it does.
+#[cfg(not(Py_GIL_DISABLED))]
+fn keep(py: Python<'_>, memory: *mut ffi::PyObject) -> bool {
+    SPARE.with(py, |spare| {
+        let keeps = spare.len() < MOST_SPARE;
+        if keeps {
+            spare.push(Memory(memory));
+        }
+        keeps
+    })
+}
+
+#[cfg(Py_GIL_DISABLED)]
+fn keep(_: Python<'_>, _: *mut ffi::PyObject) -> bool {
+    false
 }

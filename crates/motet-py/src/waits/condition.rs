@@ -7,7 +7,6 @@ use super::timeout::{Limit, Then};
 use super::wait::Wait;
 use super::work::Work;
 use super::{parties, thread, waker};
-use motet_sync::Inspect;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
@@ -51,7 +50,7 @@ impl Condition {
 
     /// Who waits.
     fn _waiters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        parties::waiting(py, &self.inner.inspect().waiters)
+        parties::waiting(py, &self.inner)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -7,7 +7,6 @@ use super::timeout::{Limit, Then};
 use super::wait::Wait;
 use super::work::Work;
 use super::{parties, waker};
-use motet_sync::Inspect;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::{PyTraverseError, PyVisit};
@@ -66,7 +65,7 @@ impl Event {
     fn statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let row = PyDict::new(py);
         row.set_item("is_set", self.inner.is_set())?;
-        row.set_item("waiters", parties::waiting(py, &self.inner.inspect().waiters)?)?;
+        row.set_item("waiters", parties::waiting(py, &self.inner)?)?;
         Ok(row)
     }
 

@@ -1,8 +1,8 @@
 //! A wait as a future, as the task sees it that waits.
 
-use super::home::Home;
 use super::wait::{Callback, Phase, Wait, Woken};
 use crate::call;
+use crate::home::Home;
 use crate::imported::imported;
 use pyo3::Borrowed;
 use pyo3::prelude::*;
@@ -32,7 +32,7 @@ pub fn add_callback(
     });
     match late {
         Some((Callback { callback, context }, Some(home))) => {
-            home.call_soon(py, callback, this.to_owned().unbind(), context)
+            home.send_call(py, callback, this.to_owned().unbind(), context)
         }
         _ => Ok(()),
     }
@@ -113,6 +113,6 @@ pub fn set_blocking(wait: &Wait, py: Python<'_>, value: bool) {
 /// The loop on which it waits, or None.
 pub fn event_loop(wait: &Wait, py: Python<'_>) -> Py<PyAny> {
     wait.state
-        .with(py, |state| state.home.as_ref().and_then(Home::object).map(|object| object.clone_ref(py)))
+        .with(py, |state| state.home.as_ref().map(Home::object).map(|object| object.clone_ref(py)))
         .unwrap_or_else(|| py.None())
 }

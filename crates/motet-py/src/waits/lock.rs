@@ -47,7 +47,7 @@ impl Lock {
 
     /// Releases it as often as it was acquired; how often that was.
     fn _release_all(&self, py: Python<'_>) -> PyResult<usize> {
-        let party = self.releaser(py)?;
+        let party = self.party(py)?;
         let depth = self.inner.depth();
         for _ in 0..depth.max(1) {
             self.release_once(py, party)?;
@@ -61,7 +61,7 @@ impl Lock {
         let row = PyDict::new(py);
         row.set_item("locked", !found.owners.is_empty())?;
         row.set_item("owners", parties::names(py, &found.owners)?)?;
-        row.set_item("waiters", parties::waiting(py, &found.waiters)?)?;
+        row.set_item("waiters", parties::waiting(py, &self.inner)?)?;
         Ok(row)
     }
 
@@ -75,8 +75,8 @@ impl Lock {
         Work::One(Operation::Acquire(self.inner.acquire()))
     }
 
-    /// Who releases: of a lock that anybody may release, nobody is asked.
-    fn releaser(&self, py: Python<'_>) -> PyResult<Party> {
+    /// Who acquires or releases here: of a lock that anybody may release, the thread will do.
+    fn party(&self, py: Python<'_>) -> PyResult<Party> {
         if self.reentrant { parties::here(py) } else { Ok(parties::this_thread()) }
     }
 
@@ -104,6 +104,9 @@ fn own<'a>(this: This<'a, '_>) -> &'a Lock {
 
 /// The arguments of `threading.Lock.acquire`.
 pub fn blocking_and_timeout(arguments: &Arguments<'_, '_>) -> PyResult<Option<Limit>> {
+    if arguments.len() == 0 && arguments.names().is_none() {
+        return Ok(None);
+    }
     let (mut blocking, mut timeout) = (true, -1.0);
     let mut given = arguments.from(0);
     if let Some(value) = given.next() {
@@ -129,17 +132,25 @@ pub fn blocking_and_timeout(arguments: &Arguments<'_, '_>) -> PyResult<Option<Li
 
 fn acquire(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
     let limit = blocking_and_timeout(&arguments)?;
-    block(this.py(), &ACQUIRE, own(this).acquire(), limit)
+    acquire_within(this, &ACQUIRE, limit)
+}
+
+fn acquire_within(this: This<'_, '_>, names: &Names, limit: Option<Limit>) -> PyResult<Py<PyAny>> {
+    let (py, lock) = (this.py(), own(this));
+    if lock.inner.try_keep(lock.party(py)?) {
+        return Ok(truth(py, true));
+    }
+    block(py, names, lock.acquire(), limit)
 }
 
 fn release(this: This<'_, '_>) -> PyResult<Py<PyAny>> {
     let (py, lock) = (this.py(), own(this));
-    lock.release_once(py, lock.releaser(py)?)?;
+    lock.release_once(py, lock.party(py)?)?;
     Ok(py.None())
 }
 
 fn enter(this: This<'_, '_>) -> PyResult<Py<PyAny>> {
-    block(this.py(), &ENTER, own(this).acquire(), None)
+    acquire_within(this, &ENTER, None)
 }
 
 fn exit(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
@@ -147,8 +158,8 @@ fn exit(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
 }
 
 fn try_acquire(this: This<'_, '_>) -> PyResult<Py<PyAny>> {
-    let limit = Limit::of_acquire(false, -1.0)?;
-    block(this.py(), &ACQUIRE, own(this).acquire(), limit)
+    let lock = own(this);
+    Ok(truth(this.py(), lock.inner.try_keep(lock.party(this.py())?)))
 }
 
 fn aacquire(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {

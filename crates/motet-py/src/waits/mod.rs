@@ -9,7 +9,7 @@
 //! | `work.rs` | what a body waits for: one operation, the first of several, or only time |
 //! | `thread.rs` | waiting in a thread |
 //! | `wait.rs` | waiting in a task: coroutine and future in one object; its class (`class.rs`), methods (`methods.rs`, `future.rs`) |
-//! | `home.rs`, `waker.rs` | where a waiting task is woken, and what wakes it |
+//! | `waker.rs` | what wakes a waiting task |
 //! | `channel.rs`, `lock.rs`, … | one class each |
 //! | `parties.rs` | who holds and who waits, in words |
 //!
@@ -26,7 +26,6 @@ mod condition;
 mod errors;
 mod event;
 mod future;
-mod home;
 mod lock;
 mod methods;
 mod operations;

@@ -1,8 +1,9 @@
 //! One operation on one object, and what it gives in Python.
 
+use super::channel::outcome_of_put;
 use super::{Item, errors};
 use motet_sync::barrier::{Broken, WaitAtBarrier};
-use motet_sync::channel::{Get, Put, PutError};
+use motet_sync::channel::{Get, Put};
 use motet_sync::condition::Notified;
 use motet_sync::event::WaitForEvent;
 use motet_sync::lock::Acquire;
@@ -85,20 +86,7 @@ impl Operation {
                 Ok(item) => Ok(item),
                 Err(closed) => Err(errors::closed(py, closed.error.as_deref())),
             }),
-            Self::Put(put) => Pin::new(put).poll(&mut context).map(|put| match put {
-                Ok(dropped) => {
-                    release(py, dropped);
-                    Ok(py.None())
-                }
-                Err(PutError::Full(item)) => {
-                    item.drop_ref(py);
-                    Err(errors::full(py))
-                }
-                Err(PutError::Closed(item, closed)) => {
-                    item.drop_ref(py);
-                    Err(errors::closed(py, closed.error.as_deref()))
-                }
-            }),
+            Self::Put(put) => Pin::new(put).poll(&mut context).map(|put| outcome_of_put(py, put)),
             Self::Acquire(acquire) => Pin::new(acquire).poll(&mut context).map(|held| {
                 held.keep();
                 Ok(truth(py, true))
@@ -114,13 +102,6 @@ impl Operation {
                 Err(Broken) => Err(errors::broken_barrier(py)),
             }),
         }
-    }
-}
-
-/// Drops an item at once: by itself it might ask first whether this thread is attached.
-fn release(py: Python<'_>, item: Option<Item>) {
-    if let Some(item) = item {
-        item.drop_ref(py);
     }
 }
 

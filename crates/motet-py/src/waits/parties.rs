@@ -1,15 +1,21 @@
 //! Who holds and who waits: threads by Python's number of them, tasks by the address of the object.
 
-use super::home::{is_loaded, running_loop};
+use super::{class, waker};
+use crate::home::{is_loaded, running_loop};
 use crate::imported::imported;
 use crate::sys::thread_token;
-use motet_sync::Party;
-use motet_sync::inspect::{Body, Waiting};
+use motet_sync::inspect::Body;
+use motet_sync::{Inspect, Party};
+use pyo3::Borrowed;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList};
 use std::time::Instant;
+
+const PARTIES: &str = "motet._waits.parties";
+static NAME: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+static NAME_OF_WAITER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 /// This thread.
 pub fn this_thread() -> Party {
@@ -21,8 +27,13 @@ pub fn task(address: u64) -> Party {
     Party { body: Body::Task, number: address }
 }
 
+/// Whoever waits by this object, a `Wait`: a task that need not be looked for before somebody asks.
+pub fn waiter(wait: Borrowed<'_, '_, PyAny>) -> Party {
+    task(wait.as_ptr().addr() as u64)
+}
+
 /// The task that runs on this loop, which is this thread's.
-pub fn current_task(py: Python<'_>, event_loop: Option<&Py<PyAny>>) -> PyResult<Party> {
+pub fn current_task(py: Python<'_>, event_loop: &Py<PyAny>) -> PyResult<Party> {
     static FUNCTION: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let current = imported(&FUNCTION, py, "_asyncio", "current_task")?.call1((event_loop,))?;
     // A callback of the loop's has no task.
@@ -35,7 +46,7 @@ pub fn here(py: Python<'_>) -> PyResult<Party> {
         return Ok(task(task_of_trio.as_ptr().addr() as u64));
     }
     match running_loop(py)? {
-        Some(event_loop) => current_task(py, Some(&event_loop.unbind())),
+        Some(event_loop) => current_task(py, &event_loop.unbind()),
         None => Ok(this_thread()),
     }
 }
@@ -61,13 +72,24 @@ pub fn names<'py>(py: Python<'py>, parties: &[Party]) -> PyResult<Bound<'py, PyL
 }
 
 /// Those who wait, in words: who, what for, and for how many seconds.
-pub fn waiting<'py>(py: Python<'py>, waiters: &[Waiting]) -> PyResult<Bound<'py, PyList>> {
+pub fn waiting<'py>(py: Python<'py>, primitive: &impl Inspect) -> PyResult<Bound<'py, PyList>> {
+    let waits = waker::objects(py, primitive);
     let now = Instant::now();
-    let rows: PyResult<Vec<_>> = waiters
+    let rows: PyResult<Vec<_>> = primitive
+        .inspect()
+        .waiters
         .iter()
         .map(|waiting| {
             let row = PyDict::new(py);
-            row.set_item("who", name(py, waiting.party)?)?;
+            let wait = waits.iter().find(|wait| waiter(wait.as_borrowed()) == waiting.party);
+            row.set_item(
+                "who",
+                match wait {
+                    Some(wait) => imported(&NAME_OF_WAITER, py, PARTIES, "name_of_waiter")?
+                        .call1((class::whose(wait),))?,
+                    None => name(py, waiting.party)?,
+                },
+            )?;
             row.set_item("wants", waiting.wants)?;
             row.set_item("seconds", now.saturating_duration_since(waiting.since).as_secs_f64())?;
             Ok(row)
@@ -77,12 +99,11 @@ pub fn waiting<'py>(py: Python<'py>, waiters: &[Waiting]) -> PyResult<Bound<'py,
 }
 
 fn name<'py>(py: Python<'py>, party: Party) -> PyResult<Bound<'py, PyAny>> {
-    static FUNCTION: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let body = match party.body {
         Body::Thread => "thread",
         Body::Task => "task",
         Body::Green => "green thread",
         Body::Process => "process",
     };
-    imported(&FUNCTION, py, "motet._waits.parties", "name")?.call1((body, party.number))
+    imported(&NAME, py, PARTIES, "name")?.call1((body, party.number))
 }

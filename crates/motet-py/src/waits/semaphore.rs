@@ -9,7 +9,6 @@ use super::wait::Wait;
 use super::work::Work;
 use super::{parties, waker};
 use crate::method::{Arguments, attach_method, fast_method, plain_method};
-use motet_sync::Inspect;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -72,7 +71,7 @@ impl Semaphore {
         let row = PyDict::new(py);
         row.set_item("value", self.inner.left())?;
         row.set_item("bound", self.most)?;
-        row.set_item("waiters", parties::waiting(py, &self.inner.inspect().waiters)?)?;
+        row.set_item("waiters", parties::waiting(py, &self.inner)?)?;
         Ok(row)
     }
 
@@ -82,6 +81,10 @@ impl Semaphore {
 }
 
 impl Semaphore {
+    fn try_keep(&self) -> bool {
+        self.most != Some(0) && self.inner.try_keep(1)
+    }
+
     /// For one; of a bounded semaphore for nobody there is never one, and it waits for ever.
     fn acquire(&self) -> Work {
         Work::One(match self.most {
@@ -102,15 +105,23 @@ fn own<'a>(this: This<'a, '_>) -> &'a Semaphore {
 
 fn acquire(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
     let limit = blocking_and_timeout(&arguments)?;
-    block(this.py(), &ACQUIRE, own(this).acquire(), limit)
+    acquire_within(this, limit)
+}
+
+fn acquire_within(this: This<'_, '_>, limit: Option<Limit>) -> PyResult<Py<PyAny>> {
+    let (py, semaphore) = (this.py(), own(this));
+    if semaphore.try_keep() {
+        return Ok(truth(py, true));
+    }
+    block(py, &ACQUIRE, semaphore.acquire(), limit)
 }
 
 fn try_acquire(this: This<'_, '_>) -> PyResult<Py<PyAny>> {
-    block(this.py(), &ACQUIRE, own(this).acquire(), Limit::of_acquire(false, -1.0)?)
+    Ok(truth(this.py(), own(this).try_keep()))
 }
 
 fn enter(this: This<'_, '_>) -> PyResult<Py<PyAny>> {
-    block(this.py(), &ACQUIRE, own(this).acquire(), None)
+    acquire_within(this, None)
 }
 
 fn exit(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {

@@ -1,9 +1,9 @@
 //! Waiting in a thread.
 
-use super::home;
 use super::timeout::Limit;
 use super::work::Work;
 use super::{errors, parties};
+use crate::home;
 use crate::idling::Idling;
 use crate::imported::imported;
 use crate::sys::parker::Parker;

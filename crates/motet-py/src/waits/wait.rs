@@ -9,7 +9,6 @@
 //! given meanwhile stays with its operation until the woken task comes back for it; so a task that is cancelled then has taken
 //! nothing: the operation, when it is dropped, gives it to the next.
 
-use super::home::Home;
 use super::parties;
 use super::thread::Names;
 use super::timeout::Limit;
@@ -17,6 +16,8 @@ use super::waker;
 use super::work::Work;
 use crate::call;
 use crate::exclusive::Exclusive;
+use crate::home::Home;
+use crate::streams::{finished_future, is_wake_up};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::{Borrowed, ffi, intern};
@@ -54,6 +55,7 @@ pub struct State {
     pub blocking: bool,
     /// Gone while it is being looked after, and when the wait is over.
     work: Option<Work>,
+    /// The loop on which it waits. Without one, whoever wakes it calls the callback at once: it is trio's then.
     pub home: Option<Home>,
     timer: Option<Py<PyAny>>,
     pub first: Option<Callback>,
@@ -124,6 +126,12 @@ impl Wait {
         self.state.with(py, |state| matches!(state.phase, Phase::New))
     }
 
+    /// What is called when it ends.
+    pub fn callback<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.state
+            .with(py, |state| state.first.as_ref().map(|first| first.callback.clone_ref(py).into_bound(py)))
+    }
+
     /// Ends it: no callback is called, and what it was given and has not returned is the next one's. Whether it was over already.
     fn end(&self, py: Python<'_>) -> bool {
         let (phase, work, timer, callbacks) = self.state.with(py, |state| {
@@ -151,7 +159,7 @@ impl Wait {
                 .flat_map(|callback| [&callback.callback, &callback.context])
                 .chain(message)
                 .chain(&state.timer)
-                .chain(state.home.as_ref().and_then(Home::object))
+                .chain(state.home.as_ref().map(Home::object))
                 .find_map(|object| Some(visit(object.as_ptr())).filter(|result| *result != 0))
         });
         match (inner.flatten(), &self.owner) {
@@ -231,7 +239,10 @@ fn begin(this: This<'_, '_>, wait: &Wait, work: Work) -> PyResult<Step> {
             wait.names.awaited, wait.names.blocking
         )));
     };
-    let mut work = work.by(parties::current_task(py, home.object())?);
+    let mut work = match work.has_owner() {
+        true => work.by(parties::current_task(py, home.object())?),
+        false => work.by(parties::waiter(this)),
+    };
     if work.attempt() {
         home.drop_ref(py);
         return work.take(py).map(Step::Return);
@@ -247,7 +258,7 @@ fn begin(this: This<'_, '_>, wait: &Wait, work: Work) -> PyResult<Step> {
             drop(work);
             return limit.then.outcome(py).map(Step::Return);
         }
-        let event_loop = home.object().expect("a loop runs").bind(py);
+        let event_loop = home.object().bind(py);
         let seconds = limit.after.as_secs_f64();
         let timer = match limit.after == std::time::Duration::MAX {
             true => None,
@@ -267,7 +278,7 @@ pub fn begin_direct(this: This<'_, '_>, wait: &Wait, callback: Py<PyAny>, task: 
     let py = this.py();
     let Some(work) = wait.take_work(py) else { return Err(reused()) };
     let callback = Callback { callback, context: py.None() };
-    wait.state.with(py, |state| (state.home, state.first) = (Some(Home::Direct), Some(callback)));
+    wait.state.with(py, |state| state.first = Some(callback));
     go_on(this, wait, work.by(parties::task(task)))
 }
 
@@ -309,6 +320,7 @@ fn go_on(this: This<'_, '_>, wait: &Wait, mut work: Work) -> PyResult<Step> {
 /// Wakes whoever waits; whether it was waiting.
 pub fn wake(this: This<'_, '_>, wait: &Wait, why: Woken) -> bool {
     let py = this.py();
+    let ready = !matches!(why, Woken::Cancelled(_));
     let mut why = Some(why);
     let waiting = wait.state.with(py, |state| {
         if !matches!(state.phase, Phase::Waiting) {
@@ -319,15 +331,26 @@ pub fn wake(this: This<'_, '_>, wait: &Wait, why: Woken) -> bool {
         Some((home, state.timer.take(), state.first.take(), std::mem::take(&mut state.more)))
     });
     let Some((home, timer, first, more)) = waiting else { return false };
-    if let Some(home) = home {
-        for Callback { callback, context } in first.into_iter().chain(more) {
-            if let Err(error) = home.call_soon(py, callback, this.to_owned().unbind(), context) {
-                no_longer(this, wait, error);
+    cancel_timer(py, timer);
+    for Callback { callback, context } in first.into_iter().chain(more) {
+        let called = match &home {
+            None => callback.bind(py).call1((this,)).map(drop),
+            Some(home) => {
+                // A stock task asks any future but its own kind for the result by a name that it has to make first.
+                let argument = match ready && is_wake_up(callback.bind(py)) {
+                    true => finished_future(py, home),
+                    false => Ok(this.to_owned().unbind()),
+                };
+                argument.and_then(|argument| home.send_call(py, callback, argument, context))
             }
+        };
+        if let Err(error) = called {
+            no_longer(this, wait, error);
         }
+    }
+    if let Some(home) = home {
         home.drop_ref(py);
     }
-    cancel_timer(py, timer);
     true
 }
 
@@ -338,7 +361,7 @@ fn no_longer(this: This<'_, '_>, wait: &Wait, error: PyErr) {
     wait.end(py);
     let is_closed = wait.state.with(py, |state| state.home.as_ref().map(|home| home.clone_ref(py)));
     let is_closed = is_closed
-        .and_then(|home| home.object().map(|object| object.bind(py).call_method0(intern!(py, "is_closed"))))
+        .map(|home| home.object().bind(py).call_method0(intern!(py, "is_closed")))
         .is_some_and(|answer| answer.and_then(|answer| answer.is_truthy()).unwrap_or(false));
     if !is_closed {
         error.write_unraisable(py, Some(&this));

@@ -63,3 +63,13 @@ pub fn show(primitive: &impl Inspect, visit: &PyVisit<'_>) -> Result<(), PyTrave
     });
     result
 }
+
+/// The objects by which somebody waits for something.
+pub fn objects<'py>(py: Python<'py>, primitive: &impl Inspect) -> Vec<Bound<'py, PyAny>> {
+    let mut found = Vec::new();
+    primitive.show_wakers(&mut |waker| {
+        // SAFETY: the waker's own reference, of which this makes one more.
+        found.extend(object(waker).map(|object| unsafe { Bound::from_borrowed_ptr(py, object) }));
+    });
+    found
+}

@@ -20,8 +20,8 @@ pub use state::{Getting, Putting};
 
 use std::task::Waker;
 
-use crate::inspect::{Inspect, Snapshot};
-use crate::operation::Operation;
+use crate::inspect::{Inspect, Party, Snapshot};
+use crate::operation::{Kind, Operation};
 use crate::primitive::{Arc, Shared};
 use state::State;
 
@@ -109,7 +109,9 @@ impl<T, E> Channel<T, E> {
     /// # Errors
     /// [`PutError`], with the item.
     pub fn try_put(&self, item: T) -> Result<Option<T>, PutError<T, E>> {
-        self.put(item).try_now().unwrap_or_else(|item| Err(PutError::Full(item)))
+        let put =
+            self.shared.with(|state, effects| Putting::attempt(state, item, Party::this_thread(), effects));
+        put.unwrap_or_else(|item| Err(PutError::Full(item)))
     }
 
     /// Gets the oldest item if there is one now.
@@ -117,8 +119,9 @@ impl<T, E> Channel<T, E> {
     /// # Errors
     /// [`TryGetError`].
     pub fn try_get(&self) -> Result<T, TryGetError<E>> {
-        let result = self.get().try_now().map_err(|()| TryGetError::Empty)?;
-        result.map_err(TryGetError::Closed)
+        let got =
+            self.shared.with(|state, effects| Getting::attempt(state, (), Party::this_thread(), effects));
+        got.map_err(|()| TryGetError::Empty)?.map_err(TryGetError::Closed)
     }
 
     /// Takes no more items, and ends all waits. Items that are in it can still be got. False if it was closed before.

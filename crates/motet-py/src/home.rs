@@ -1,46 +1,46 @@
-//! The loop on which a task waits: where it is woken, from whatever thread.
+//! The loop that a stream or a waiting task belongs to: where tasks are woken.
 
 use crate::event_loop::Loop;
 use crate::imported::imported;
-use crate::schedule;
+use crate::{run, schedule};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString};
 
-/// Where callbacks of a wait are called.
+/// A loop of motet's, or any other.
 pub enum Home {
-    /// By a loop of motet's.
     Motet(Py<Loop>),
-    /// By another loop of asyncio's interface.
     Other(Py<PyAny>),
-    /// At once, by whoever wakes: trio's know what to do.
-    Direct,
 }
 
 impl Home {
-    /// The loop that runs in this thread.
-    pub fn running(py: Python<'_>) -> PyResult<Option<Self>> {
-        let Some(found) = running_loop(py)? else { return Ok(None) };
-        Ok(Some(match found.cast_into::<Loop>() {
-            Ok(event_loop) => Self::Motet(event_loop.unbind()),
-            Err(error) => Self::Other(error.into_inner().unbind()),
-        }))
+    pub fn of(event_loop: &Bound<'_, PyAny>) -> Self {
+        match event_loop.cast::<Loop>() {
+            Ok(event_loop) => Self::Motet(event_loop.clone().unbind()),
+            Err(_) => Self::Other(event_loop.clone().unbind()),
+        }
     }
 
-    pub fn object(&self) -> Option<&Py<PyAny>> {
+    pub fn object(&self) -> &Py<PyAny> {
         match self {
-            Self::Motet(event_loop) => Some(event_loop.as_any()),
-            Self::Other(event_loop) => Some(event_loop),
-            Self::Direct => None,
+            Self::Motet(event_loop) => event_loop.as_any(),
+            Self::Other(event_loop) => event_loop,
         }
+    }
+
+    /// The loop that runs in this thread.
+    pub fn running(py: Python<'_>) -> PyResult<Option<Self>> {
+        if let Some(event_loop) = run::running(py) {
+            return Ok(Some(Self::Motet(event_loop)));
+        }
+        Ok(running_loop(py)?.map(|found| Self::of(&found)))
     }
 
     pub fn clone_ref(&self, py: Python<'_>) -> Self {
         match self {
             Self::Motet(event_loop) => Self::Motet(event_loop.clone_ref(py)),
             Self::Other(event_loop) => Self::Other(event_loop.clone_ref(py)),
-            Self::Direct => Self::Direct,
         }
     }
 
@@ -48,14 +48,10 @@ impl Home {
         match self {
             Self::Motet(event_loop) => event_loop.drop_ref(py),
             Self::Other(event_loop) => event_loop.drop_ref(py),
-            Self::Direct => {}
         }
     }
 
-    /// Has `callback(argument)` called.
-    ///
-    /// # Errors
-    /// The loop is closed.
+    /// Has the loop call `callback(argument)` in a later round; from its own thread.
     pub fn call_soon(
         &self,
         py: Python<'_>,
@@ -63,20 +59,48 @@ impl Home {
         argument: Py<PyAny>,
         context: Py<PyAny>,
     ) -> PyResult<()> {
-        let event_loop = match self {
+        if let Self::Motet(event_loop) = self
+            && !event_loop.get().in_debug_mode()
+        {
+            return schedule::push_call(event_loop.get(), py, callback, argument, context);
+        }
+        self.call(py, intern!(py, "call_soon"), callback, argument, context)
+    }
+
+    /// The same from any thread.
+    ///
+    /// # Errors
+    /// The loop is closed.
+    pub fn send_call(
+        &self,
+        py: Python<'_>,
+        callback: Py<PyAny>,
+        argument: Py<PyAny>,
+        context: Py<PyAny>,
+    ) -> PyResult<()> {
+        let name = match self {
             Self::Motet(event_loop) => {
                 return schedule::send_call(event_loop.get(), py, callback, argument, context);
             }
-            Self::Direct => return callback.bind(py).call1((argument,)).map(drop),
-            Self::Other(event_loop) => event_loop.bind(py),
+            Self::Other(event_loop) if running_loop(py)?.is_some_and(|running| running.is(event_loop)) => {
+                intern!(py, "call_soon")
+            }
+            Self::Other(_) => intern!(py, "call_soon_threadsafe"),
         };
+        self.call(py, name, callback, argument, context)
+    }
+
+    fn call(
+        &self,
+        py: Python<'_>,
+        name: &Bound<'_, PyString>,
+        callback: Py<PyAny>,
+        argument: Py<PyAny>,
+        context: Py<PyAny>,
+    ) -> PyResult<()> {
         let keywords = PyDict::new(py);
         keywords.set_item(intern!(py, "context"), context)?;
-        let name = match running_loop(py)?.is_some_and(|running| running.is(event_loop)) {
-            true => intern!(py, "call_soon"),
-            false => intern!(py, "call_soon_threadsafe"),
-        };
-        event_loop.call_method(name, (callback, argument), Some(&keywords)).map(drop)
+        self.object().bind(py).call_method(name, (callback, argument), Some(&keywords)).map(drop)
     }
 }
 
