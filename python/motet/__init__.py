@@ -82,14 +82,13 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from ._asyncio_classes import DatagramTransport, Future, SocketTransport, Task, task_factory
+    from ._errors import InternalError, MotetError
     from ._executor.arrays import empty, empty_like, set_arena_limit
     from ._executor.errors import (
         ArenaFull,
         ArgumentTooLarge,
         CallTimeout,
         InitializerFailed,
-        InternalError,
-        MotetError,
         NotShippable,
         RemoteError,
         WorkerDied,
@@ -149,9 +148,9 @@ else:
         "Future": "_asyncio_classes",
         "Handle": "_motet",
         "InitializerFailed": "_executor.errors",
-        "InternalError": "_executor.errors",
+        "InternalError": "_errors",
         "Lock": "_waits.locks",
-        "MotetError": "_executor.errors",
+        "MotetError": "_errors",
         "NotShippable": "_executor.errors",
         "RLock": "_waits.locks",
         "RemoteError": "_executor.errors",

@@ -9,6 +9,8 @@ import sys
 # The core of pickle, which is quick to import.
 from _pickle import PicklingError
 
+from motet._errors import InternalError, MotetError
+
 # As typing's, which takes long to import. Type checkers know the name.
 TYPE_CHECKING = False
 
@@ -30,14 +32,6 @@ __all__ = [
     "ThreadInitializerFailed",
     "WorkerDied",
 ]
-
-
-class MotetError(Exception):
-    """The base of motet's own exceptions."""
-
-
-class InternalError(MotetError):
-    """Something in motet is wrong that should not be; a report helps."""
 
 
 class NotShippable(MotetError, PicklingError):

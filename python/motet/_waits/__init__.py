@@ -1,1 +1,1 @@
-"""Channels, locks, events and the like, for threads and tasks alike: the public classes over those in Rust."""
+"""Channels, locks, events and the like, for threads and tasks alike: the classes over those in Rust."""

@@ -17,12 +17,13 @@ T = TypeVar("T")
 class Channel(ChannelCore[T], Generic[T]):
     """A queue with two ends, each of which any number of threads and tasks may hold.
 
-    `put` and `get` block the calling thread, `aput` and `aget` are awaited in tasks of asyncio or trio; all work on the
-    same channel at the same time, from any thread. Whoever came first goes first. A wait that is cancelled or times
-    out has put or got nothing.
+    `put` and `get` block the calling thread, `aput` and `aget` are awaited in tasks of asyncio or trio; all
+    work on the same channel at the same time, from any thread. Whoever came first goes first. A wait that is
+    cancelled or times out has put or got nothing.
 
-    Once it is closed, puts raise `Closed`, and so do gets when nothing is left. If it was closed with an error, that
-    is the `__cause__`. Iteration ends when the channel is closed, and raises if that was with an error.
+    Once it is closed, puts raise `Closed`, and so do gets when nothing is left. If it was closed with an
+    error, that is the `__cause__`. Iteration ends when the channel is closed, and raises if that was with an
+    error.
 
     >>> channel = Channel[str](2)
     >>> channel.put("several")
@@ -33,8 +34,9 @@ class Channel(ChannelCore[T], Generic[T]):
     ['several', 'voices']
 
     Args:
-        capacity: how many items it keeps; with 0 a put waits until somebody gets, with None there is no limit.
-        overflow: what a put does that finds no room: "wait", "drop_newest" (its own item), "drop_oldest", or
+        capacity: how many items it keeps; with 0 a put waits until somebody gets, with None there is no
+        limit. overflow: what a put does that finds no room: "wait", "drop_newest" (its own item),
+        "drop_oldest", or
             "error" (raise `Full`).
     """
 

@@ -19,16 +19,18 @@ __all__ = ["Condition"]
 
 
 class Condition(ConditionCore):
-    """A condition with its lock, for threads and tasks alike; as `threading.Condition` and `asyncio.Condition`.
+    """A condition with its lock, for threads and tasks alike; as `threading.Condition` and
+    `asyncio.Condition`.
 
-    `with condition:` and `async with condition:` hold the lock. A notification that was meant for somebody who stops
-    waiting goes to the next.
+    `with condition:` and `async with condition:` hold the lock. A notification that was meant for somebody
+    who stops waiting goes to the next.
 
     Args:
         lock: the lock; an `RLock` of its own if None.
     """
 
     __slots__ = ("_lock",)
+    _lock: Lock
 
     def __new__(cls, lock: Lock | None = None) -> Condition:
         self = super().__new__(cls)
@@ -43,7 +45,7 @@ class Condition(ConditionCore):
         return self._lock
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Release the lock, wait for a notification, acquire the lock again; False if there was none in time."""
+        """Release the lock, wait for a notification, acquire the lock; False if there was none in time."""
         self._require_lock()
         waiting = self._begin(timeout)
         depth = self._lock._release_all()
@@ -98,7 +100,9 @@ class Condition(ConditionCore):
 
     def _require_lock(self) -> None:
         if not self._lock.locked():
-            raise RuntimeError("the lock of the condition must be held: use 'with condition:' or 'async with'")
+            raise RuntimeError(
+                "the lock of the condition must be held: use 'with condition:' or 'async with'"
+            )
 
     def _acquire_again(self, depth: int) -> None:
         interrupted = None
@@ -108,7 +112,7 @@ class Condition(ConditionCore):
                     self._lock.acquire()
                     break
                 except BaseException as error:
-                    # By the handler of a signal: the caller's block ends by releasing the lock, so it must be held.
+                    # By a signal: the caller's block ends by releasing the lock, so it must be held.
                     interrupted = error
         if interrupted is not None:
             raise interrupted

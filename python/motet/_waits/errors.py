@@ -2,13 +2,13 @@
 
 import threading
 
-from motet._executor.errors import MotetError
+from motet._errors import MotetError
 
 __all__ = ["BrokenBarrier", "Closed", "Empty", "Full", "WouldBlock"]
 
 
 class Closed(MotetError):
-    """The channel is closed, and nothing is left in it. `__cause__` is the error that it was closed with, if any."""
+    """The channel is closed, and nothing is left in it. `__cause__` is what it was closed with."""
 
 
 class Full(MotetError):
@@ -20,7 +20,7 @@ class Empty(MotetError):
 
 
 class WouldBlock(MotetError, RuntimeError):
-    """A call that blocks its thread would have waited where an event loop runs; the message names the one to await."""
+    """A call would have blocked a thread whose event loop runs; the message names the call to await."""
 
 
 class BrokenBarrier(MotetError, threading.BrokenBarrierError):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from motet._motet import BarrierCore, EventCore, LockCore, SemaphoreCore
 
 if TYPE_CHECKING:
-    from motet._motet import Wait
+    from collections.abc import Generator
 
 __all__ = ["Barrier", "Event", "Lock", "RLock", "Semaphore"]
 
@@ -64,7 +64,7 @@ class Event(EventCore):
 
     __slots__ = ()
 
-    def __await__(self):  # type: ignore[no-untyped-def]
+    def __await__(self) -> Generator[Any, Any, bool]:
         return self.await_().__await__()
 
     def __repr__(self) -> str:

@@ -22,9 +22,9 @@ class Selected(NamedTuple):
 def select(*operations: Wait[Any], timeout: float | None = None) -> Selected:
     """Wait for the first of several operations; the others have not happened.
 
-    Operations are made by `channel.getting()`, `channel.putting(item)`, `event.waiting()`, `lock.acquiring()`,
-    `semaphore.acquiring()` and `motet.after(seconds)`, each for one select. If several can be done at once, it is the
-    first of them.
+    Operations are made by `channel.getting()`, `channel.putting(item)`, `event.waiting()`,
+    `lock.acquiring()`, `semaphore.acquiring()` and `motet.after(seconds)`, each for one select. If several
+    can be done at once, it is the first of them.
 
     Args:
         operations: what to wait for.

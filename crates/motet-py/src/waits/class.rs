@@ -187,7 +187,9 @@ unsafe extern "C" fn next(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
             Step::Yield => Ok(this.py().None()),
             Step::Return(value) => {
                 ended = true;
-                call::stop_with(value.into_bound(this.py()));
+                if !own(this).is_silent {
+                    call::stop_with(value.into_bound(this.py()));
+                }
                 Ok(this.py().None())
             }
         })

@@ -139,12 +139,14 @@ fn acquiring(this: This<'_, '_>) -> PyResult<Py<PyAny>> {
 }
 
 fn aenter(this: This<'_, '_>) -> PyResult<Py<PyAny>> {
-    make(this, &ACQUIRE, None, true)
+    let mut wait = Wait::new(&ACQUIRE, Some(this.to_owned().unbind()), own(this).acquire(), None);
+    (wait.must_be_awaited, wait.is_silent) = (true, true);
+    allocate(this.py(), wait)
 }
 
 fn aexit(this: This<'_, '_>, _: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
     own(this).release(1)?;
-    allocate(this.py(), Wait::done(&ACQUIRE, truth(this.py(), false)))
+    allocate(this.py(), Wait::done(&ACQUIRE, this.py().None()))
 }
 
 fn make(

@@ -70,6 +70,8 @@ pub struct Wait {
     limit: Option<Limit>,
     /// Whether it is a mistake never to await it.
     pub must_be_awaited: bool,
+    /// Whether it gives None, whatever its operation gives: `async with`.
+    pub is_silent: bool,
     pub state: Exclusive<State>,
 }
 
@@ -95,7 +97,7 @@ impl Wait {
             first: None,
             more: Vec::new(),
         };
-        Self { names, owner, limit, must_be_awaited: false, state: Exclusive::new(state) }
+        Self { names, owner, limit, must_be_awaited: false, is_silent: false, state: Exclusive::new(state) }
     }
 
     /// One that is over already, for whoever awaits it.
@@ -328,9 +330,12 @@ pub fn wake(this: This<'_, '_>, wait: &Wait, why: Woken) -> bool {
         }
         state.phase = Phase::Woken(why.take()?);
         let home = state.home.as_ref().map(|home| home.clone_ref(py));
-        Some((home, state.timer.take(), state.first.take(), std::mem::take(&mut state.more)))
+        // Who is cancelled waits no more from now on, not only when it comes to run.
+        let work = if ready { None } else { state.work.take() };
+        Some((home, work, state.timer.take(), state.first.take(), std::mem::take(&mut state.more)))
     });
-    let Some((home, timer, first, more)) = waiting else { return false };
+    let Some((home, work, timer, first, more)) = waiting else { return false };
+    drop(work);
     cancel_timer(py, timer);
     for Callback { callback, context } in first.into_iter().chain(more) {
         let called = match &home {
