@@ -1,9 +1,7 @@
 """Channels: items from hand to hand."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Iterator
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, Self, TypeVar
 
 from motet._motet import ChannelCore
 
@@ -47,7 +45,7 @@ class Channel(ChannelCore[T], Generic[T]):
         capacity: int | None = 0,
         *,
         overflow: Literal["wait", "drop_newest", "drop_oldest", "error"] = "wait",
-    ) -> Channel[T]:
+    ) -> Self:
         return super().__new__(cls, capacity, overflow)
 
     def __iter__(self) -> Iterator[T]:

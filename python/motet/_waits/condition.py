@@ -1,26 +1,20 @@
 """Conditions: those who hold a lock wait until somebody says that something has changed."""
 
-from __future__ import annotations
-
-import asyncio
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
 
 from motet._motet import ConditionCore
 
 from .locks import Lock, RLock
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
-
 __all__ = ["Condition"]
 
 
 class Condition(ConditionCore):
-    """A condition with its lock, for threads and tasks alike; as `threading.Condition` and
-    `asyncio.Condition`.
+    """A condition with its lock, for threads and tasks alike; as those of `threading` and `asyncio`.
 
     `with condition:` and `async with condition:` hold the lock. A notification that was meant for somebody
     who stops waiting goes to the next.
@@ -32,7 +26,7 @@ class Condition(ConditionCore):
     __slots__ = ("_lock",)
     _lock: Lock
 
-    def __new__(cls, lock: Lock | None = None) -> Condition:
+    def __new__(cls, lock: Lock | None = None) -> Self:
         self = super().__new__(cls)
         if lock is not None and not isinstance(lock, Lock):
             raise TypeError(f"a condition needs a motet.Lock or motet.RLock, not {type(lock).__name__}")
@@ -124,6 +118,8 @@ class Condition(ConditionCore):
                 for _ in range(depth):
                     await self._lock.aacquire()
             return
+        # A task of asyncio's runs here.
+        asyncio: Any = sys.modules["asyncio"]
         cancelled = None
         for _ in range(depth):
             while True:

@@ -1,13 +1,9 @@
 """Locks, semaphores, events and barriers, for threads and tasks alike."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator
+from typing import Any, Self
 
 from motet._motet import BarrierCore, EventCore, LockCore, SemaphoreCore
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
 
 __all__ = ["Barrier", "Event", "Lock", "RLock", "Semaphore"]
 
@@ -20,7 +16,7 @@ class Lock(LockCore):
 
     __slots__ = ()
 
-    def __new__(cls) -> Lock:
+    def __new__(cls) -> Self:
         return super().__new__(cls, False)
 
     def __repr__(self) -> str:
@@ -35,7 +31,7 @@ class RLock(Lock):
 
     __slots__ = ()
 
-    def __new__(cls) -> RLock:
+    def __new__(cls) -> Self:
         return LockCore.__new__(cls, True)
 
 
@@ -49,7 +45,7 @@ class Semaphore(SemaphoreCore):
 
     __slots__ = ()
 
-    def __new__(cls, value: int = 1, *, bounded: bool = False) -> Semaphore:
+    def __new__(cls, value: int = 1, *, bounded: bool = False) -> Self:
         return super().__new__(cls, value, bounded)
 
     def __repr__(self) -> str:
@@ -82,7 +78,7 @@ class Barrier(BarrierCore):
 
     __slots__ = ()
 
-    def __new__(cls, parties: int) -> Barrier:
+    def __new__(cls, parties: int) -> Self:
         return super().__new__(cls, parties)
 
     def wait(self, timeout: float | None = None) -> int:

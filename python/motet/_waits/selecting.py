@@ -1,7 +1,5 @@
 """Waiting for the first of several things, or only for time."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from motet import _motet
@@ -19,7 +17,7 @@ class Selected(NamedTuple):
     value: Any
 
 
-def select(*operations: Wait[Any], timeout: float | None = None) -> Selected:
+def select(*operations: "Wait[Any]", timeout: float | None = None) -> Selected:
     """Wait for the first of several operations; the others have not happened.
 
     Operations are made by `channel.getting()`, `channel.putting(item)`, `event.waiting()`,
@@ -39,7 +37,7 @@ def select(*operations: Wait[Any], timeout: float | None = None) -> Selected:
     return selected
 
 
-def aselect(*operations: Wait[Any], timeout: float | None = None) -> Wait[Selected]:
+def aselect(*operations: "Wait[Any]", timeout: float | None = None) -> "Wait[Selected]":
     """As `select`, awaited: in tasks of asyncio and of trio."""
     return _motet._aselect(*operations, timeout=timeout)
 
@@ -53,11 +51,11 @@ def sleep(seconds: float) -> None:
     _motet._sleep(seconds)
 
 
-def asleep(seconds: float) -> Wait[None]:
+def asleep(seconds: float) -> "Wait[None]":
     """As `sleep`, awaited: in tasks of asyncio and of trio. With 0, the others have a turn."""
     return _motet._asleep(seconds)
 
 
-def after(seconds: float) -> Wait[None]:
+def after(seconds: float) -> "Wait[None]":
     """An operation of a select that is done after so many seconds, counted from the select on."""
     return _motet._after(seconds)
