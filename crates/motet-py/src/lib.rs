@@ -20,6 +20,7 @@ mod event_loop;
 mod exclusive;
 mod exit;
 mod files;
+mod green;
 mod handle;
 mod heap_type;
 mod home;
@@ -73,6 +74,7 @@ fn _motet(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<listener::Listener>()?;
     module.add_function(wrap_pyfunction!(prepare_exit, module)?)?;
     files::add_functions(module)?;
+    green::add_to(module)?;
     module.add_function(wrap_pyfunction!(reach_libssl, module)?)?;
     asyncio_classes::add_to(module)?;
     call_future::add_to(module)?;

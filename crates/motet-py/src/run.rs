@@ -10,6 +10,7 @@ use crate::errors::os_error;
 use crate::event_loop::{Loop, Owner, READ_BUFFER, State, wrong_thread};
 use crate::exit::{self, Busy};
 use crate::files;
+use crate::green;
 use crate::handle::{Handle, Payload};
 use crate::listener::{self, Listener};
 use crate::native;
@@ -160,6 +161,8 @@ impl<'py> Runner<'_, 'py> {
             Task::Accept(listener) => listener::accept(self.event_loop, listener.bind(self.py())),
             Task::File(completion) => files::complete(self.event_loop, *completion),
             Task::Files => files::flush(self.event_loop),
+            Task::Green(hub) => green::take_turn(self.py(), &hub),
+            Task::GreenReady(body) => green::wake(self.py(), body.bind(self.py())),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a loop runs: the element of its ready ring, its timers and its inbox.
 
 use crate::datagram;
+use crate::green::{GreenThread, Hub};
 use crate::handle::{Handle, TimerHandle};
 use crate::transport::Deferred;
 use motet_reactor::TimerKey;
@@ -28,6 +29,10 @@ pub enum Task {
     File(Box<crate::files::Completion>),
     /// The ring takes more requests.
     Files,
+    /// Green threads are ready.
+    Green(Py<Hub>),
+    /// Another thread has made this green thread ready.
+    GreenReady(Py<GreenThread>),
 }
 
 impl Task {
@@ -44,6 +49,8 @@ impl Task {
             Self::Transport(transport, _) | Self::Datagrams(transport, _) => visit.call(transport),
             Self::StartTimer(timer) => visit.call(timer),
             Self::Accept(listener) => visit.call(listener),
+            Self::Green(hub) => visit.call(hub),
+            Self::GreenReady(body) => visit.call(body),
             Self::CancelTimer(_) | Self::File(_) | Self::Files => Ok(()),
         }
     }

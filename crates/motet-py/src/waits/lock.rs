@@ -135,7 +135,7 @@ fn acquire(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAn
     acquire_within(this, &ACQUIRE, limit)
 }
 
-fn acquire_within(this: This<'_, '_>, names: &Names, limit: Option<Limit>) -> PyResult<Py<PyAny>> {
+fn acquire_within(this: This<'_, '_>, names: &'static Names, limit: Option<Limit>) -> PyResult<Py<PyAny>> {
     let (py, lock) = (this.py(), own(this));
     if lock.inner.try_keep(lock.party(py)?) {
         return Ok(truth(py, true));

@@ -2,6 +2,7 @@
 
 use super::class::{body, own};
 use super::future;
+use super::parties;
 use super::wait::{self, Step, Woken};
 use crate::method::{Arguments, enter, enter_fast};
 use pyo3::exceptions::{PyStopIteration, PyTypeError};
@@ -84,7 +85,8 @@ pub fn expire(this: This<'_, '_>) -> PyResult<Py<PyAny>> {
 
 pub fn begin(this: This<'_, '_>, arguments: Arguments<'_, '_>) -> PyResult<Py<PyAny>> {
     let (callback, task) = (arguments.get(0).to_owned().unbind(), arguments.get(1));
-    match wait::begin_direct(this, own(this), callback, task.as_ptr().addr() as u64)? {
+    let party = parties::task(task.as_ptr().addr() as u64);
+    match wait::begin_direct(this, own(this), callback, party)? {
         Step::Park | Step::Yield => Ok(this.py().None()),
         Step::Return(value) => (value,).into_py_any(this.py()),
     }

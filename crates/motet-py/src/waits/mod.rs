@@ -9,6 +9,7 @@
 //! | `work.rs` | what a body waits for: one operation, the first of several, or only time |
 //! | `thread.rs` | waiting in a thread |
 //! | `wait.rs` | waiting in a task: coroutine and future in one object; its class (`class.rs`), methods (`methods.rs`, `future.rs`) |
+//! | `parked.rs` | waiting in a green thread |
 //! | `waker.rs` | what wakes a waiting task |
 //! | `channel.rs`, `lock.rs`, … | one class each |
 //! | `parties.rs` | who holds and who waits, in words |
@@ -26,9 +27,11 @@ mod condition;
 mod errors;
 mod event;
 mod future;
+mod join;
 mod lock;
 mod methods;
 mod operations;
+mod parked;
 mod parties;
 mod select;
 mod semaphore;
@@ -37,6 +40,12 @@ mod timeout;
 mod wait;
 mod waker;
 mod work;
+
+pub use errors::would_block;
+pub use join::{await_green_thread, wait_for_green_thread};
+pub use parked::{Outcome, Parked};
+pub use wait::Wait;
+pub use waker::show as show_wakers;
 
 use pyo3::prelude::*;
 

@@ -1,6 +1,7 @@
 //! Who holds and who waits: threads by Python's number of them, tasks by the address of the object.
 
 use super::{class, waker};
+use crate::green::GreenThread;
 use crate::home::{is_loaded, running_loop};
 use crate::imported::imported;
 use crate::sys::thread_token;
@@ -27,6 +28,11 @@ pub fn task(address: u64) -> Party {
     Party { body: Body::Task, number: address }
 }
 
+/// A green thread.
+pub fn green(body: &Py<GreenThread>) -> Party {
+    Party { body: Body::Green, number: body.as_ptr().addr() as u64 }
+}
+
 /// Whoever waits by this object, a `Wait`: a task that need not be looked for before somebody asks.
 pub fn waiter(wait: Borrowed<'_, '_, PyAny>) -> Party {
     task(wait.as_ptr().addr() as u64)
@@ -42,6 +48,9 @@ pub fn current_task(py: Python<'_>, event_loop: &Py<PyAny>) -> PyResult<Party> {
 
 /// Whoever runs here: the task, if it is one, or the thread.
 pub fn here(py: Python<'_>) -> PyResult<Party> {
+    if let Some(body) = crate::green::here(py)? {
+        return Ok(if body.get().is_root() { this_thread() } else { green(&body) });
+    }
     if let Some(task_of_trio) = current_task_of_trio(py)? {
         return Ok(task(task_of_trio.as_ptr().addr() as u64));
     }

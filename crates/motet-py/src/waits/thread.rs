@@ -1,9 +1,11 @@
 //! Waiting in a thread.
 
 use super::timeout::Limit;
+use super::wait::Wait;
 use super::work::Work;
 use super::{errors, parties};
-use crate::home;
+use crate::green;
+use crate::home::running_loop;
 use crate::idling::Idling;
 use crate::imported::imported;
 use crate::sys::parker::Parker;
@@ -43,13 +45,18 @@ impl Wake for Sleeper {
 ///
 /// # Errors
 /// What the wait gives when its time is over; `WouldBlock`; what the handler of a signal raises.
-pub fn block(py: Python<'_>, names: &Names, work: Work, limit: Option<Limit>) -> PyResult<Py<PyAny>> {
+pub fn block(py: Python<'_>, names: &'static Names, work: Work, limit: Option<Limit>) -> PyResult<Py<PyAny>> {
     let mut work = if work.has_owner() { work.by(parties::here(py)?) } else { work };
     if work.attempt() {
         return work.take(py);
     }
     if let Some(limit) = limit.filter(|limit| limit.after.is_zero()) {
         return limit.then.outcome(py);
+    }
+    if let Some(me) = green::here(py)?
+        && !(me.get().is_root() && (running_loop(py)?.is_some() || parties::is_in_trio(py)?))
+    {
+        return green::park(py, &me, Wait::new(names, None, work, limit));
     }
     refuse_in_a_loop(py, names)?;
     park(py, work.by(parties::this_thread()), limit)
@@ -112,7 +119,7 @@ fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
 }
 
 fn refuse_in_a_loop(py: Python<'_>, names: &Names) -> PyResult<()> {
-    if home::running_loop(py)?.is_none() && !parties::is_in_trio(py)? {
+    if running_loop(py)?.is_none() && !parties::is_in_trio(py)? {
         return Ok(());
     }
     let Names { blocking, awaited } = names;

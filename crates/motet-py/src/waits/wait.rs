@@ -16,8 +16,10 @@ use super::waker;
 use super::work::Work;
 use crate::call;
 use crate::exclusive::Exclusive;
+use crate::green::{self, GreenThread};
 use crate::home::Home;
 use crate::streams::{finished_future, is_wake_up};
+use motet_sync::Party;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::{Borrowed, ffi, intern};
@@ -126,6 +128,23 @@ impl Wait {
 
     pub fn is_new(&self, py: Python<'_>) -> bool {
         self.state.with(py, |state| matches!(state.phase, Phase::New))
+    }
+
+    pub fn is_waiting(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| matches!(state.phase, Phase::Waiting))
+    }
+
+    /// Keeps the timer that ends it, to be cancelled when it ends otherwise.
+    pub fn keep_timer(&self, timer: Bound<'_, PyAny>) {
+        let py = timer.py();
+        let timer = self.state.with(py, |state| match state.phase {
+            Phase::Waiting => {
+                state.timer = Some(timer.unbind());
+                None
+            }
+            _ => Some(timer.unbind()),
+        });
+        cancel_timer(py, timer);
     }
 
     /// What is called when it ends.
@@ -275,13 +294,14 @@ fn begin(this: This<'_, '_>, wait: &Wait, work: Work) -> PyResult<Step> {
     go_on(this, wait, work)
 }
 
-/// Begins the wait of a task of trio's: `callback` is called with the wait, by whoever wakes it.
-pub fn begin_direct(this: This<'_, '_>, wait: &Wait, callback: Py<PyAny>, task: u64) -> PyResult<Step> {
+/// Begins the wait of a task of trio's or of a green thread: `callback` is called with the wait, by whoever wakes it.
+pub fn begin_direct(this: This<'_, '_>, wait: &Wait, callback: Py<PyAny>, party: Party) -> PyResult<Step> {
     let py = this.py();
     let Some(work) = wait.take_work(py) else { return Err(reused()) };
     let callback = Callback { callback, context: py.None() };
     wait.state.with(py, |state| state.first = Some(callback));
-    go_on(this, wait, work.by(parties::task(task)))
+    let party = if work.has_owner() { party } else { parties::waiter(this) };
+    go_on(this, wait, work.by(party))
 }
 
 /// The time of a task of trio's is over.
@@ -339,7 +359,10 @@ pub fn wake(this: This<'_, '_>, wait: &Wait, why: Woken) -> bool {
     cancel_timer(py, timer);
     for Callback { callback, context } in first.into_iter().chain(more) {
         let called = match &home {
-            None => callback.bind(py).call1((this,)).map(drop),
+            None => match callback.bind(py).cast::<GreenThread>() {
+                Ok(body) => green::wake(py, body),
+                Err(_) => callback.bind(py).call1((this,)).map(drop),
+            },
             Some(home) => {
                 // A stock task asks any future but its own kind for the result by a name that it has to make first.
                 let argument = match ready && is_wake_up(callback.bind(py)) {
