@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import motet
 import trio
+from motet import green
 
 # Nothing here takes that many seconds, unless something is wrong.
 LIMIT = 60.0
@@ -103,7 +104,9 @@ class Body:
 
     def _run(self) -> None:
         try:
-            self.result.set_result(self.run())
+            result = self.run()
+            # What a green thread gives that was ended.
+            self.result.set_result("cancelled" if isinstance(result, green.GreenletExit) else result)
         except BaseException as error:
             self.result.set_exception(error)
 
@@ -167,5 +170,38 @@ class TrioBody(Body):
         self.token.run_sync_soon(self.scope.cancel)
 
 
-KINDS = [ThreadBody, AsyncioBody, MotetBody, NativeBody, TrioBody]
-CANCELLABLE = [AsyncioBody, MotetBody, NativeBody, TrioBody]
+class GreenBody(Body):
+    """A green thread, of a thread that has no other loop."""
+
+    def run(self) -> Any:
+        return green.run(self._main)
+
+    def _main(self) -> Any:
+        self.green_thread = green.getcurrent()
+        return run_plain(self.script)
+
+    def cancel(self) -> None:
+        assert self.green_thread is not None
+        self.green_thread.throw(green.GreenletExit())
+
+
+class GreenBesideTasksBody(GreenBody):
+    """A green thread on the loop of asyncio's tasks."""
+
+    def run(self) -> Any:
+        async def main() -> Any:
+            return await green.spawn(self._main)
+
+        return motet.run(main())
+
+
+KINDS: list[type[Any]] = [
+    ThreadBody,
+    AsyncioBody,
+    MotetBody,
+    NativeBody,
+    TrioBody,
+    GreenBody,
+    GreenBesideTasksBody,
+]
+CANCELLABLE: list[type[Any]] = [AsyncioBody, MotetBody, NativeBody, TrioBody, GreenBody, GreenBesideTasksBody]

@@ -98,6 +98,8 @@ class EventLoop(  # type: ignore[misc]
             raise RuntimeError("Cannot close a running event loop")
         if self.is_closed():
             return
+        # Those that still wait run to their ends now.
+        _motet._end_green_threads(self)
         for name in _HOT_METHODS:
             self.__dict__.pop(name, None)
         self._close_signals()

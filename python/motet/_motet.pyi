@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from contextvars import Context
 from traceback import StackSummary
 from types import GenericAlias
-from typing import Any, Generic, NoReturn, Self, TypeAlias, TypeVar, TypeVarTuple, final
+from typing import Any, Generic, NoReturn, ParamSpec, Self, TypeAlias, TypeVar, TypeVarTuple, final
 
 from _typeshed import ReadableBuffer, StrOrBytesPath
 from typing_extensions import disjoint_base
@@ -27,6 +27,7 @@ __all__ = [
     "EventCore",
     "File",
     "Future",
+    "GreenThread",
     "Handle",
     "Leased",
     "Listener",
@@ -45,6 +46,7 @@ __all__ = [
     "Wait",
     "Worker",
     "WriterCore",
+    "_Hub",
     "__version__",
     "_after",
     "_arena_statistics",
@@ -52,21 +54,29 @@ __all__ = [
     "_asleep",
     "_become_worker",
     "_call_future",
+    "_current_green_thread",
+    "_end_green_threads",
+    "_give_way",
+    "_loop_of_green_threads",
     "_make_asyncio_classes",
+    "_make_green_thread",
     "_open_file",
     "_prepare_exit",
     "_reach_libssl",
     "_read_file",
+    "_running_body",
     "_select",
     "_set_arena_limit",
     "_sleep",
     "_wait_for_interpreter",
     "_write_file",
+    "spawn",
     "task_factory",
 ]
 
 _T = TypeVar("_T")
 _Arguments = TypeVarTuple("_Arguments")
+_Parameters = ParamSpec("_Parameters")
 _Data: TypeAlias = bytes | bytearray | memoryview[Any]
 
 __version__: str
@@ -800,3 +810,48 @@ def _aselect(*operations: Wait[Any], timeout: float | None = None) -> Wait[Any]:
 def _sleep(seconds: float) -> None: ...
 def _asleep(seconds: float) -> Wait[None]: ...
 def _after(seconds: float) -> Wait[None]: ...
+
+@final
+class GreenThread(Awaitable[_T]):
+    """A function that runs beside tasks and other green threads of one thread; made by `motet.green.spawn`.
+
+    Waiting for it, asking and throwing are thread-safe.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @name.setter
+    def name(self, name: str) -> None: ...
+    @property
+    def started(self) -> bool: ...
+    @property
+    def done(self) -> bool: ...
+    @property
+    def value(self) -> _T | None: ...
+    @property
+    def exception(self) -> BaseException | None: ...
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop: ...
+    def join(self, timeout: float | None = None) -> bool: ...
+    def ajoin(self, timeout: float | None = None) -> Wait[bool]: ...
+    def result(self, timeout: float | None = None) -> _T: ...
+    def throw(self, error: BaseException) -> bool: ...
+    def __await__(self) -> Generator[Any, Any, _T]: ...
+    def _start(self) -> None: ...
+
+@final
+class _Hub: ...
+
+def spawn(
+    function: Callable[_Parameters, _T], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
+) -> GreenThread[_T]:
+    """Run a function in a green thread of this thread, when its turn comes."""
+
+def _make_green_thread(
+    function: Callable[_Parameters, _T], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
+) -> GreenThread[_T]: ...
+def _current_green_thread() -> GreenThread[Any] | None: ...
+def _running_body() -> GreenThread[Any] | None: ...
+def _give_way() -> None: ...
+def _end_green_threads(event_loop: Loop) -> None: ...
+def _loop_of_green_threads() -> Any: ...

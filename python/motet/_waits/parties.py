@@ -4,6 +4,8 @@ import sys
 import threading
 from typing import Any
 
+from motet._motet import GreenThread
+
 
 def name(body: str, number: int) -> str:
     """A thread by its number, a task by the address of its object; as a person would call it."""
@@ -27,7 +29,9 @@ def _name_of_task(number: int) -> str | None:
 
 
 def name_of_waiter(callback: Any) -> str:
-    """Who is woken by this: the task whose method it is, or another."""
+    """Who is woken by this: the green thread that it is, the task whose method it is, or another."""
+    if isinstance(callback, GreenThread):
+        return f"green thread {callback.name!r}"
     owner: Any = getattr(callback, "__self__", None)
     get_name = getattr(owner, "get_name", None)
     if get_name is not None:

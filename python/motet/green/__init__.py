@@ -1,4 +1,5 @@
-"""Green threads: functions that run beside asyncio's tasks, on one loop in one thread, and wait by plain calls.
+"""Green threads: functions that run beside asyncio's tasks, on one loop in one thread, and wait by plain
+calls.
 
 >>> from motet import green
 >>> def work(number: int) -> int:

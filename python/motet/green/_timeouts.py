@@ -11,8 +11,9 @@ __all__ = ["Timeout"]
 class Timeout(BaseException):
     """Raised in the green thread that waits in `with Timeout(seconds):` when the time is over.
 
-    Not an `Exception`, so that a block that handles errors does not take it for one. It is raised where the green
-    thread waits, and stays with this object: of several that lie in each other each handler knows its own.
+    Not an `Exception`, so that a block that handles errors does not take it for one. It is raised where the
+    green thread waits, and stays with this object: of several that lie in each other each handler knows its
+    own.
 
     Args:
         seconds: the time; None for no limit.
@@ -35,7 +36,7 @@ class Timeout(BaseException):
         if thread is None:
             raise RuntimeError("green.Timeout is for green threads; use asyncio.timeout() in a task")
         if self.seconds is not None:
-            error = self if self.error in (None, False, True) else self.error
+            error = self if self.error is None or isinstance(self.error, bool) else self.error
             error = error() if isinstance(error, type) else error
             self._timer = thread._loop.call_later(self.seconds, thread.throw, error)
 

@@ -4,7 +4,7 @@
 //! The places in the table and the types of its functions are those of `greenlet.h`, which have not changed since greenlet 1.0.
 
 use crate::imported::imported;
-use pyo3::exceptions::PyImportError;
+use pyo3::exceptions::{PyBaseException, PyImportError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -83,8 +83,14 @@ pub fn switch(py: Python<'_>, target: &Py<PyAny>) -> PyResult<()> {
     result.map(drop)
 }
 
+static EXIT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
+/// A `GreenletExit`.
+pub fn exit(py: Python<'_>) -> PyResult<Py<PyBaseException>> {
+    Ok(imported(&EXIT, py, "greenlet", "GreenletExit")?.call0()?.cast_into::<PyBaseException>()?.unbind())
+}
+
 /// Whether this is greenlet's way to end a greenlet.
 pub fn is_exit(py: Python<'_>, error: &PyErr) -> bool {
-    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    imported(&CLASS, py, "greenlet", "GreenletExit").is_ok_and(|class| error.is_instance(py, class))
+    imported(&EXIT, py, "greenlet", "GreenletExit").is_ok_and(|class| error.is_instance(py, class))
 }

@@ -17,8 +17,11 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::{PyTraverseError, PyVisit};
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 
+/// Runners that are kept for functions to come; each has a stack.
+const MOST_IDLE: usize = 256;
 /// How many bodies run one after the other before the loop has its turn.
 const STEPS: u32 = 64;
 
@@ -28,6 +31,8 @@ pub struct Hub {
     pub event_loop: Py<Loop>,
     /// Whether the loop was made for the hub, and runs only while the thread's own greenlet waits.
     owns_loop: bool,
+    /// Whether its green threads are being ended, though the loop does not run.
+    is_ending: AtomicBool,
     state: Exclusive<State>,
 }
 
@@ -38,11 +43,15 @@ struct State {
     /// The thread's own greenlet, as a body that waits like the others, where the hub has made the loop.
     root: Option<Py<GreenThread>>,
     ready: VecDeque<Py<GreenThread>>,
+    /// Those that have begun and not ended, by the addresses of their objects.
+    living: HashMap<usize, Py<GreenThread>>,
     /// Runners that wait for a function.
     idle: Vec<Py<PyAny>>,
     /// For the runner that is switched to.
     job: Option<Py<GreenThread>>,
     running: Option<Py<GreenThread>>,
+    /// What ends the loop: a green thread has raised it.
+    fatal: Option<PyErr>,
     /// Whether the loop has been asked for a turn.
     scheduled: bool,
     steps_left: u32,
@@ -62,11 +71,15 @@ pub fn known(py: Python<'_>) -> PyResult<Option<Py<Hub>>> {
         Some(event_loop) => Some(event_loop.into_any()),
         None => running_loop(py)?.map(Bound::unbind),
     };
+    let is_ending = |hub: &&Py<Hub>| hub.get().is_ending.load(Ordering::Relaxed);
     let is_right = |hub: &&Py<Hub>| match &running {
         Some(running) => hub.get().event_loop.as_ptr() == running.as_ptr(),
         None => hub.get().owns_loop && hub.get().event_loop.get().is_open(),
     };
-    Ok(HUBS.with(|hubs| hubs.borrow().iter().find(is_right).map(|hub| hub.clone_ref(py))))
+    Ok(HUBS.with(|hubs| {
+        let hubs = hubs.borrow();
+        hubs.iter().find(is_ending).or_else(|| hubs.iter().find(is_right)).map(|hub| hub.clone_ref(py))
+    }))
 }
 
 /// The hub of the loop that runs in this thread, or of one that is made for it.
@@ -89,7 +102,15 @@ pub fn here(py: Python<'_>) -> PyResult<Py<Hub>> {
             (made.cast_into::<Loop>()?.unbind(), true)
         }
     };
-    let hub = Py::new(py, Hub { event_loop, owns_loop, state: Exclusive::new(State::default()) })?;
+    let hub = Py::new(
+        py,
+        Hub {
+            event_loop,
+            owns_loop,
+            is_ending: AtomicBool::new(false),
+            state: Exclusive::new(State::default()),
+        },
+    )?;
     if owns_loop {
         let root = GreenThread::root(py, hub.clone_ref(py), greenlets::current(py)?)?;
         hub.get().state.with(py, |state| {
@@ -125,12 +146,37 @@ impl Hub {
 
     /// The next body that is ready, unless it is the loop's turn.
     fn next(&self, py: Python<'_>) -> Option<Py<GreenThread>> {
-        let next = self.state.with(py, |state| {
-            state.steps_left = state.steps_left.checked_sub(1)?;
-            state.ready.pop_front()
-        })?;
-        next.get().has_its_turn(py);
-        Some(next)
+        loop {
+            let next = self.state.with(py, |state| {
+                if state.fatal.is_some() {
+                    return None;
+                }
+                state.steps_left = state.steps_left.checked_sub(1)?;
+                state.ready.pop_front()
+            })?;
+            // One that has ended may still be there: it was made ready for two reasons.
+            if next.get().has_its_turn(py) {
+                return Some(next);
+            }
+            next.drop_ref(py);
+        }
+    }
+
+    /// A body has begun, or has ended.
+    pub fn note(&self, py: Python<'_>, body: &Py<GreenThread>, is_living: bool) {
+        let before = self.state.with(py, |state| match is_living {
+            true => state.living.insert(body.as_ptr().addr(), body.clone_ref(py)),
+            false => state.living.remove(&body.as_ptr().addr()),
+        });
+        if let Some(before) = before {
+            before.drop_ref(py);
+        }
+    }
+
+    /// The loop ends with this error, which is not the green thread's own affair.
+    pub fn end_loop(&self, py: Python<'_>, error: PyErr) {
+        let before = self.state.with(py, |state| state.fatal.replace(error));
+        drop(before);
     }
 
     /// The function for the runner that asks.
@@ -168,7 +214,20 @@ impl Hub {
             return Ok(Some(next));
         }
         let runner = greenlets::current(py)?;
-        self.state.with(py, |state| state.idle.push(runner));
+        let (surplus, next) = self.state.with(py, |state| {
+            if state.idle.len() < MOST_IDLE {
+                state.idle.push(runner);
+                return (None, next);
+            }
+            // It ends, and the loop's greenlet, where it goes then, finds who is next.
+            if let Some(next) = next {
+                state.ready.push_front(next);
+            }
+            (Some(runner), None)
+        });
+        if surplus.is_some() {
+            return Ok(None);
+        }
         match next {
             Some(next) => self.enter(this, py, next)?,
             None => self.enter_loop(this, py)?,
@@ -282,12 +341,53 @@ pub fn take_turn(py: Python<'_>, this: &Py<Hub>) -> PyResult<()> {
         None => Ok(()),
     };
     hub.set_running(py, None);
-    let must_ask =
-        hub.state.with(py, |state| !state.ready.is_empty() && !std::mem::replace(&mut state.scheduled, true));
+    let (must_ask, fatal) = hub.state.with(py, |state| {
+        let must_ask = !state.ready.is_empty() && !std::mem::replace(&mut state.scheduled, true);
+        (must_ask, state.fatal.take())
+    });
     if must_ask {
         hub.event_loop.get().push(Task::Green(this.clone_ref(py)))?;
     }
-    result
+    match fatal {
+        Some(error) => Err(error),
+        None => result,
+    }
+}
+
+/// So often a green thread is ended that waits again as it ends.
+const ENDINGS: usize = 10;
+
+/// Ends the green threads of a loop that is about to be closed: where each waits, `GreenletExit` is raised, again and again.
+pub fn end_all(py: Python<'_>, event_loop: &Bound<'_, Loop>) -> PyResult<()> {
+    let is_its = |hub: &&Py<Hub>| hub.get().event_loop.is(event_loop);
+    let found = HUBS.with(|hubs| hubs.borrow().iter().find(is_its).map(|hub| hub.clone_ref(py)));
+    let Some(this) = found else { return Ok(()) };
+    let hub = this.get();
+    let current = greenlets::current(py)?;
+    hub.is_ending.store(true, Ordering::Relaxed);
+    // They come back here, and nowhere else.
+    let before = hub.state.with(py, |state| {
+        state.steps_left = 0;
+        (state.greenlet.replace(current), std::mem::take(&mut state.ready))
+    });
+    drop(before);
+    for _ in 0..ENDINGS {
+        let left: Vec<_> =
+            hub.state.with(py, |state| state.living.values().map(|body| body.clone_ref(py)).collect());
+        if left.is_empty() {
+            break;
+        }
+        for body in left {
+            if body.get().end_where_it_waits(py)? {
+                hub.enter(&this, py, body)?;
+            }
+        }
+    }
+    hub.set_running(py, None);
+    let state = hub.state.with(py, std::mem::take);
+    let gone = HUBS.with(|hubs| hubs.borrow_mut().extract_if(.., |hub| hub.is(&this)).collect::<Vec<_>>());
+    drop((state, gone));
+    Ok(())
 }
 
 #[pymethods]
@@ -296,7 +396,14 @@ impl Hub {
         visit.call(&self.event_loop)?;
         self.state
             .inspect(|state| {
-                for body in state.root.iter().chain(&state.ready).chain(&state.job).chain(&state.running) {
+                for body in state
+                    .root
+                    .iter()
+                    .chain(&state.ready)
+                    .chain(&state.job)
+                    .chain(&state.running)
+                    .chain(state.living.values())
+                {
                     visit.call(body)?;
                 }
                 for greenlet in state.greenlet.iter().chain(&state.idle) {

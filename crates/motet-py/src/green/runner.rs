@@ -31,8 +31,11 @@ unsafe extern "C" fn run(hub: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut
             let hub = hub.to_owned().unbind();
             let mut job = hub.get().take_job(py);
             while let Some(body) = job {
-                body.get().run(py);
+                let goes_on = body.get().run(&body, py);
                 body.drop_ref(py);
+                if !goes_on {
+                    break;
+                }
                 job = hub.get().go_on(&hub, py)?;
             }
             Ok(py.None())

@@ -2,7 +2,9 @@
 
 use super::greenlets;
 use super::hub::{self, Hub};
+use crate::call;
 use crate::context;
+use crate::event_loop::Loop;
 use crate::exclusive::Exclusive;
 use crate::imported::imported;
 use crate::task::Task;
@@ -27,7 +29,7 @@ pub struct GreenThread {
     state: Exclusive<State>,
 }
 
-struct Call {
+struct Function {
     function: Py<PyAny>,
     arguments: Py<PyTuple>,
     keywords: Option<Py<PyDict>>,
@@ -35,7 +37,7 @@ struct Call {
 }
 
 enum Stage {
-    New(Call),
+    New(Function),
     Started,
     Returned(Py<PyAny>),
     Raised(Py<PyBaseException>),
@@ -51,6 +53,8 @@ struct State {
     thrown: Option<Py<PyBaseException>>,
     /// Whether it is among those that are ready.
     is_ready: bool,
+    /// Whether its stack is being collected while it waits.
+    is_collected: bool,
     /// Whether somebody has asked for what has become of it.
     is_asked: bool,
 }
@@ -72,6 +76,7 @@ impl GreenThread {
             wait: None,
             thrown: None,
             is_ready: false,
+            is_collected: false,
             is_asked: true,
         };
         let name = Mutex::new("root".to_owned());
@@ -99,26 +104,45 @@ impl GreenThread {
         })
     }
 
-    /// It is not among those that are ready any more.
-    pub fn has_its_turn(&self, py: Python<'_>) {
-        self.state.with(py, |state| state.is_ready = false);
+    /// It is not among those that are ready any more; whether it has not ended.
+    pub fn has_its_turn(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| {
+            state.is_ready = false;
+            matches!(state.stage, Stage::New(_) | Stage::Started)
+        })
     }
 
-    /// Calls the function; in a runner.
-    pub fn run(&self, py: Python<'_>) {
+    /// Before its loop is closed: has it end where it waits; whether it can be switched to.
+    pub fn end_where_it_waits(&self, py: Python<'_>) -> PyResult<bool> {
+        let exit = greenlets::exit(py)?;
+        let (can, before) = self.state.with(py, |state| {
+            (state.resume.is_some() && matches!(state.stage, Stage::Started), state.thrown.replace(exit))
+        });
+        drop(before);
+        Ok(can)
+    }
+
+    /// Calls the function; in a runner. False if this stack is to end with it: it is being collected.
+    pub fn run(&self, this: &Py<Self>, py: Python<'_>) -> bool {
         let call = self.state.with(py, |state| match std::mem::replace(&mut state.stage, Stage::Started) {
             Stage::New(call) => Ok(call),
             other => Err(other),
         });
         let call = match call {
             Ok(call) => call,
-            Err(stage) => return self.state.with(py, |state| state.stage = stage),
+            Err(stage) => {
+                self.state.with(py, |state| state.stage = stage);
+                return true;
+            }
         };
+        self.hub.get().note(py, this, true);
         let result = match self.state.with(py, |state| state.thrown.take()) {
             Some(thrown) => Err(PyErr::from_value(thrown.into_bound(py).into_any())),
             None => call_in_context(py, call),
         };
+        self.hub.get().note(py, this, false);
         self.end(py, result);
+        !self.state.with(py, |state| state.is_collected)
     }
 
     /// The function has ended.
@@ -127,7 +151,13 @@ impl GreenThread {
             Ok(value) => Stage::Returned(value),
             // Killed: it is not a mistake.
             Err(error) if greenlets::is_exit(py, &error) => Stage::Returned(error.into_value(py).into_any()),
-            Err(error) => Stage::Raised(error.into_value(py)),
+            Err(error) => {
+                if call::ends_the_run(py, &error) {
+                    // Somebody wants the program to end, and not just what happens to run.
+                    self.hub.get().end_loop(py, error.clone_ref(py));
+                }
+                Stage::Raised(error.into_value(py))
+            }
         };
         let before = self.state.with(py, |state| std::mem::replace(&mut state.stage, stage));
         drop(before);
@@ -166,8 +196,8 @@ impl GreenThread {
 }
 
 /// In a context of its own, which is this stack's until the call ends.
-fn call_in_context(py: Python<'_>, call: Call) -> PyResult<Py<PyAny>> {
-    let Call { function, arguments, keywords, context } = call;
+fn call_in_context(py: Python<'_>, call: Function) -> PyResult<Py<PyAny>> {
+    let Function { function, arguments, keywords, context } = call;
     let entered = context::enter(context.bind(py))?;
     let keywords = keywords.as_ref().map(|keywords| keywords.bind(py));
     let result = function.bind(py).call(arguments.bind(py), keywords).map(Bound::unbind);
@@ -202,7 +232,11 @@ pub fn park(py: Python<'_>, me: &Py<GreenThread>, wait: Wait) -> PyResult<Py<PyA
         }
         result = hub.get().leave(&hub, py, me);
     }
-    let (thrown, left) = body.state.with(py, |state| (state.thrown.take(), state.wait.take()));
+    let is_collected = result.as_ref().is_err_and(|error| greenlets::is_exit(py, error));
+    let (thrown, left) = body.state.with(py, |state| {
+        state.is_collected |= is_collected;
+        (state.thrown.take(), state.wait.take())
+    });
     drop(left);
     let thrown = thrown.map(|thrown| PyErr::from_value(thrown.into_bound(py).into_any()));
     match result.err().or(thrown) {
@@ -239,13 +273,14 @@ impl GreenThread {
         }
         let hub = hub::here(py)?;
         let context = context::copy_current(py)?;
-        let call = Call { function: function.clone().unbind(), arguments, keywords, context };
+        let call = Function { function: function.clone().unbind(), arguments, keywords, context };
         let state = State {
             stage: Stage::New(call),
             resume: None,
             wait: None,
             thrown: None,
             is_ready: false,
+            is_collected: false,
             is_asked: false,
         };
         let number = NAMES.fetch_add(1, Ordering::Relaxed);
@@ -492,11 +527,20 @@ fn give_way(py: Python<'_>, me: &Py<GreenThread>) -> PyResult<()> {
     let before = body.state.with(py, |state| state.resume.replace(greenlet));
     drop(before);
     body.make_ready(me, py)?;
-    hub.get().leave(&hub, py, me)?;
+    if let Err(error) = hub.get().leave(&hub, py, me) {
+        body.state.with(py, |state| state.is_collected |= greenlets::is_exit(py, &error));
+        return Err(error);
+    }
     match body.state.with(py, |state| state.thrown.take()) {
         Some(thrown) => Err(PyErr::from_value(thrown.into_bound(py).into_any())),
         None => Ok(()),
     }
+}
+
+/// Ends the green threads of a loop that is about to be closed, in its thread.
+#[pyfunction]
+fn _end_green_threads(event_loop: &Bound<'_, Loop>) -> PyResult<()> {
+    hub::end_all(event_loop.py(), event_loop)
 }
 
 /// A loop for the green threads of this thread.
@@ -511,5 +555,6 @@ pub fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(_current_green_thread, module)?)?;
     module.add_function(wrap_pyfunction!(_running_body, module)?)?;
     module.add_function(wrap_pyfunction!(_give_way, module)?)?;
+    module.add_function(wrap_pyfunction!(_end_green_threads, module)?)?;
     module.add_function(wrap_pyfunction!(_loop_of_green_threads, module)?)
 }

@@ -360,7 +360,12 @@ pub fn wake(this: This<'_, '_>, wait: &Wait, why: Woken) -> bool {
     for Callback { callback, context } in first.into_iter().chain(more) {
         let called = match &home {
             None => match callback.bind(py).cast::<GreenThread>() {
-                Ok(body) => green::wake(py, body),
+                // Its loop is closed, and it waits no more: what it was given is the next one's.
+                Ok(body) if green::wake(py, body).is_err() => {
+                    wait.end(py);
+                    Ok(())
+                }
+                Ok(_) => Ok(()),
                 Err(_) => callback.bind(py).call1((this,)).map(drop),
             },
             Some(home) => {
