@@ -81,6 +81,7 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from . import green as green
     from ._asyncio_classes import DatagramTransport, Future, SocketTransport, Task, task_factory
     from ._errors import InternalError, MotetError
     from ._executor.arrays import empty, empty_like, set_arena_limit
@@ -191,6 +192,8 @@ else:
     }
 
     def __getattr__(name: str) -> object:
+        if name == "green":
+            return _exit.load("motet.green")
         return _exit.load_attribute(__name__, _HOMES, name)
 
     def __dir__() -> list[str]:
