@@ -275,8 +275,8 @@ unsafe extern "C" fn deallocate(object: *mut ffi::PyObject) {
         {
             let memory = Memory(NonNull::new_unchecked(object));
             let left = match wait.home() {
-                // Memory remembers that it was finalised: the next wait in it would not be.
-                Some(home) if !finalised => spares::keep_wait(home, memory),
+                // Memory remembers that it was finalised, perhaps by the collector: the next wait in it would not be.
+                Some(home) if ffi::PyObject_GC_IsFinalized(object) == 0 => spares::keep_wait(home, memory),
                 _ => Some(memory),
             };
             drop(left);

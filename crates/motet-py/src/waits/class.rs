@@ -277,8 +277,8 @@ unsafe extern "C" fn deallocate(object: *mut ffi::PyObject) {
         ffi::PyObject_GC_UnTrack(object.cast());
         let wait = place.read();
         let class = ffi::Py_TYPE(object);
-        // Memory remembers that it was finalised: the next object in it would not be.
-        if has_finaliser || !keep(py, object) {
+        // Memory remembers that it was finalised, perhaps by the collector: the next object in it would not be.
+        if ffi::PyObject_GC_IsFinalized(object) != 0 || !keep(py, object) {
             ffi::PyObject_GC_Del(object.cast());
         }
         ffi::Py_DECREF(class.cast());

@@ -41,7 +41,7 @@ pub fn waiter(wait: Borrowed<'_, '_, PyAny>) -> Party {
 /// The task that runs on this loop, which is this thread's.
 pub fn current_task(py: Python<'_>, event_loop: &Py<PyAny>) -> PyResult<Party> {
     static FUNCTION: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let current = imported(&FUNCTION, py, "_asyncio", "current_task")?.call1((event_loop,))?;
+    let current = imported(&FUNCTION, py, "asyncio.tasks", "current_task")?.call1((event_loop,))?;
     // A callback of the loop's has no task.
     Ok(if current.is_none() { this_thread() } else { task(current.as_ptr().addr() as u64) })
 }
