@@ -19,6 +19,7 @@ __all__ = [
     "BrokenBarrier",
     "CallFuture",
     "CallTimeout",
+    "Cancelled",
     "Channel",
     "Closed",
     "Condition",
@@ -37,6 +38,7 @@ __all__ = [
     "NotShippable",
     "RLock",
     "RemoteError",
+    "Scope",
     "Selected",
     "Semaphore",
     "Server",
@@ -54,6 +56,7 @@ __all__ = [
     "amap",
     "aselect",
     "asleep",
+    "checkpoint",
     "empty",
     "empty_like",
     "map",
@@ -110,6 +113,8 @@ if TYPE_CHECKING:
     from ._loop import EventLoop, new_event_loop
     from ._motet import Handle, TimerHandle, Wait
     from ._run import run
+    from ._scopes.current import checkpoint
+    from ._scopes.scope import Scope
     from ._servers import Server
     from ._streams import (
         StreamReader,
@@ -122,7 +127,7 @@ if TYPE_CHECKING:
     )
     from ._waits.channel import Channel
     from ._waits.condition import Condition
-    from ._waits.errors import BrokenBarrier, Closed, Empty, Full, WouldBlock
+    from ._waits.errors import BrokenBarrier, Cancelled, Closed, Empty, Full, WouldBlock
     from ._waits.locks import Barrier, Event, Lock, RLock, Semaphore
     from ._waits.selecting import Selected, after, aselect, asleep, select, sleep
 else:
@@ -137,6 +142,7 @@ else:
         "BrokenBarrier": "_waits.errors",
         "CallFuture": "_executor.futures",
         "CallTimeout": "_executor.errors",
+        "Cancelled": "_waits.errors",
         "Channel": "_waits.channel",
         "Closed": "_waits.errors",
         "Condition": "_waits.condition",
@@ -155,6 +161,7 @@ else:
         "NotShippable": "_executor.errors",
         "RLock": "_waits.locks",
         "RemoteError": "_executor.errors",
+        "Scope": "_scopes.scope",
         "Selected": "_waits.selecting",
         "Semaphore": "_waits.locks",
         "Server": "_servers",
@@ -171,6 +178,7 @@ else:
         "amap": "_executor.mapping",
         "aselect": "_waits.selecting",
         "asleep": "_waits.selecting",
+        "checkpoint": "_scopes.current",
         "empty": "_executor.arrays",
         "empty_like": "_executor.arrays",
         "map": "_executor.mapping",

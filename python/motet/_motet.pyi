@@ -9,7 +9,7 @@ import ssl
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
-from contextvars import Context
+from contextvars import Context, ContextVar
 from traceback import StackSummary
 from types import GenericAlias
 from typing import Any, Generic, NoReturn, ParamSpec, Self, TypeAlias, TypeVar, TypeVarTuple, final
@@ -47,6 +47,7 @@ __all__ = [
     "Worker",
     "WriterCore",
     "_Hub",
+    "_Token",
     "__version__",
     "_after",
     "_arena_statistics",
@@ -54,6 +55,7 @@ __all__ = [
     "_asleep",
     "_become_worker",
     "_call_future",
+    "_check_scope",
     "_current_green_thread",
     "_end_green_threads",
     "_give_way",
@@ -68,6 +70,7 @@ __all__ = [
     "_select",
     "_set_arena_limit",
     "_sleep",
+    "_use_tokens",
     "_wait_for_interpreter",
     "_write_file",
     "spawn",
@@ -855,3 +858,12 @@ def _running_body() -> GreenThread[Any] | None: ...
 def _give_way() -> None: ...
 def _end_green_threads(event_loop: Loop) -> None: ...
 def _loop_of_green_threads() -> Any: ...
+
+@final
+class _Token:
+    def __new__(cls, expire: Callable[[], object]) -> _Token: ...
+    def cancel(self) -> None: ...
+    def limit(self, seconds: float | None) -> None: ...
+
+def _use_tokens(variable: ContextVar[_Token | None]) -> None: ...
+def _check_scope() -> None: ...

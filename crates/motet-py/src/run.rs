@@ -81,6 +81,15 @@ pub fn run(event_loop: &Bound<'_, Loop>) -> PyResult<()> {
 /// The loop that has begun to run last, while it runs.
 static LAST: AtomicPtr<ffi::PyObject> = AtomicPtr::new(std::ptr::null_mut());
 
+/// A loop in the midst of a callback runs on, or stands still while other code of its thread runs outside of it.
+pub fn mark_running(event_loop: &Py<Loop>, runs: bool) {
+    let (from, to) = match runs {
+        true => (std::ptr::null_mut(), event_loop.as_ptr()),
+        false => (event_loop.as_ptr(), std::ptr::null_mut()),
+    };
+    let _ = LAST.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
+}
+
 /// The loop of motet's that runs in this thread, if it is found at once: nearly always.
 pub fn running(py: Python<'_>) -> Option<Py<Loop>> {
     if cfg!(Py_GIL_DISABLED) {

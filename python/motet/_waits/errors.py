@@ -4,7 +4,7 @@ import threading
 
 from motet._errors import MotetError
 
-__all__ = ["BrokenBarrier", "Closed", "Empty", "Full", "WouldBlock"]
+__all__ = ["BrokenBarrier", "Cancelled", "Closed", "Empty", "Full", "WouldBlock"]
 
 
 class Closed(MotetError):
@@ -25,3 +25,10 @@ class WouldBlock(MotetError, RuntimeError):
 
 class BrokenBarrier(MotetError, threading.BrokenBarrierError):
     """The barrier was broken: by `abort()` or `reset()`, or because somebody stopped waiting at it."""
+
+
+class Cancelled(BaseException):
+    """The scope in which a thread or green thread waits was cancelled; let it pass.
+
+    Not an `Exception`, so that a block that handles errors does not take it for one; as asyncio's and trio's.
+    """

@@ -259,7 +259,7 @@ impl Hub {
             Resume::Never => return Ok(()),
         };
         if body.get().is_root() && self.owns_loop {
-            set_running_loop(py, None)?;
+            set_running(py, &self.event_loop, false)?;
         }
         self.set_running(py, Some(body));
         greenlets::switch(py, &target)
@@ -314,15 +314,17 @@ impl Hub {
     fn leave_root(&self, py: Python<'_>, me: &Py<GreenThread>) -> PyResult<()> {
         let in_callback = || self.state.with(py, |state| state.greenlet.is_some());
         if me.get().is_root() && self.owns_loop && in_callback() {
-            set_running_loop(py, Some(&self.event_loop))?;
+            set_running(py, &self.event_loop, true)?;
         }
         Ok(())
     }
 }
 
-fn set_running_loop(py: Python<'_>, event_loop: Option<&Py<Loop>>) -> PyResult<()> {
+/// Tells asyncio, and motet, whether the loop runs in this thread.
+fn set_running(py: Python<'_>, event_loop: &Py<Loop>, runs: bool) -> PyResult<()> {
     static FUNCTION: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    imported(&FUNCTION, py, "_asyncio", "_set_running_loop")?.call1((event_loop,)).map(drop)
+    run::mark_running(event_loop, runs);
+    imported(&FUNCTION, py, "_asyncio", "_set_running_loop")?.call1((runs.then_some(event_loop),)).map(drop)
 }
 
 /// The loop's turn for its green threads: lets those run that are ready.

@@ -164,6 +164,10 @@ impl GreenThread {
         self.done.set();
     }
 
+    fn is_thrown(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.thrown.is_some())
+    }
+
     /// Has it go on, from whatever thread.
     fn make_ready(&self, this: &Py<Self>, py: Python<'_>) -> PyResult<()> {
         let event_loop = self.hub.get().event_loop.get();
@@ -224,27 +228,32 @@ pub fn park(py: Python<'_>, me: &Py<GreenThread>, wait: Wait) -> PyResult<Py<PyA
         state.resume.replace(greenlet)
     });
     drop(before);
-    let mut result = Ok(());
-    // A greenlet may be switched to by anybody who knows it.
-    while result.is_ok() && !parked.is_woken(py) {
-        if body.state.with(py, |state| state.thrown.is_some()) {
-            break;
+    loop {
+        let mut result = Ok(());
+        // A greenlet may be switched to by anybody who knows it.
+        while result.is_ok() && !parked.is_woken(py) && !body.is_thrown(py) {
+            result = hub.get().leave(&hub, py, me);
         }
-        result = hub.get().leave(&hub, py, me);
-    }
-    let is_collected = result.as_ref().is_err_and(|error| greenlets::is_exit(py, error));
-    let (thrown, left) = body.state.with(py, |state| {
-        state.is_collected |= is_collected;
-        (state.thrown.take(), state.wait.take())
-    });
-    drop(left);
-    let thrown = thrown.map(|thrown| PyErr::from_value(thrown.into_bound(py).into_any()));
-    match result.err().or(thrown) {
-        Some(error) => {
-            parked.close(py);
-            Err(error)
-        }
-        None => parked.finish(py),
+        let is_collected = result.as_ref().is_err_and(|error| greenlets::is_exit(py, error));
+        let thrown = body.state.with(py, |state| {
+            state.is_collected |= is_collected;
+            state.thrown.take()
+        });
+        let thrown = thrown.map(|thrown| PyErr::from_value(thrown.into_bound(py).into_any()));
+        let ended = match result.err().or(thrown) {
+            Some(error) => {
+                parked.close(py);
+                Err(error)
+            }
+            None => match parked.finish(py) {
+                Ok(None) => continue,
+                Ok(Some(value)) => Ok(value),
+                Err(error) => Err(error),
+            },
+        };
+        let left = body.state.with(py, |state| state.wait.take());
+        drop(left);
+        return ended;
     }
 }
 

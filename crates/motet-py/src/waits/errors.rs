@@ -37,6 +37,11 @@ pub fn broken_barrier(py: Python<'_>) -> PyErr {
     error(&CLASS, py, "BrokenBarrier", "the barrier is broken")
 }
 
+pub fn cancelled(py: Python<'_>) -> PyErr {
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    error(&CLASS, py, "Cancelled", "the scope was cancelled")
+}
+
 pub fn would_block(py: Python<'_>, text: &str) -> PyErr {
     static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     error(&CLASS, py, "WouldBlock", text)

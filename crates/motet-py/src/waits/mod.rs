@@ -11,6 +11,7 @@
 //! | `wait.rs` | waiting in a task: coroutine and future in one object; its class (`class.rs`), methods (`methods.rs`, `future.rs`) |
 //! | `parked.rs` | waiting in a green thread |
 //! | `waker.rs` | what wakes a waiting task |
+//! | `token.rs` | how a scope's cancellation reaches waits |
 //! | `channel.rs`, `lock.rs`, … | one class each |
 //! | `parties.rs` | who holds and who waits, in words |
 //!
@@ -37,6 +38,7 @@ mod select;
 mod semaphore;
 mod thread;
 mod timeout;
+mod token;
 mod wait;
 mod waker;
 mod work;
@@ -62,5 +64,6 @@ pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     event::add_to(module)?;
     lock::add_to(module)?;
     semaphore::add_to(module)?;
-    select::add_to(module)
+    select::add_to(module)?;
+    token::add_to(module)
 }

@@ -63,11 +63,11 @@ impl Parked {
         wait::close(self.this(py), own(self.this(py)));
     }
 
-    /// Its result, once it is woken.
-    pub fn finish(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        match wait::step(self.this(py), own(self.this(py)))? {
-            Step::Return(value) => Ok(value),
-            Step::Park | Step::Yield => unreachable!("it has been woken"),
-        }
+    /// Its result, once it is woken; nothing if it waits on.
+    pub fn finish(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        Ok(match wait::step(self.this(py), own(self.this(py)))? {
+            Step::Return(value) => Some(value),
+            Step::Park | Step::Yield => None,
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! Waiting in a thread.
 
-use super::timeout::Limit;
+use super::timeout::{Limit, Then};
+use super::token::Watched;
 use super::wait::Wait;
 use super::work::Work;
 use super::{errors, parties};
@@ -53,27 +54,38 @@ pub fn block(py: Python<'_>, names: &'static Names, work: Work, limit: Option<Li
     if let Some(limit) = limit.filter(|limit| limit.after.is_zero()) {
         return limit.then.outcome(py);
     }
+    let watched = Watched::here(py)?;
     if let Some(me) = green::here(py)?
         && !(me.get().is_root() && (running_loop(py)?.is_some() || parties::is_in_trio(py)?))
     {
-        return green::park(py, &me, Wait::new(names, None, work, limit));
+        let limit = watched.as_ref().map_or(limit, |watched| watched.sooner(limit));
+        return green::park(py, &me, Wait::new(names, None, work, limit).watching(watched));
     }
     refuse_in_a_loop(py, names)?;
-    park(py, work.by(parties::this_thread()), limit)
+    park(py, work.by(parties::this_thread()), limit, watched)
 }
 
-fn park(py: Python<'_>, mut work: Work, limit: Option<Limit>) -> PyResult<Py<PyAny>> {
+fn park(
+    py: Python<'_>,
+    mut work: Work,
+    limit: Option<Limit>,
+    mut watched: Option<Watched>,
+) -> PyResult<Py<PyAny>> {
     thread_local! {
         static SLEEPER: Arc<Sleeper> = Arc::new(Sleeper(Parker::new()));
     }
     let sleeper = SLEEPER.with(Arc::clone);
     let waker = Waker::from(Arc::clone(&sleeper));
+    let limit = watched.as_ref().map_or(limit, |watched| watched.sooner(limit));
     let deadline = limit.and_then(|limit| Instant::now().checked_add(limit.after));
     // One of an earlier wait, which had ended otherwise.
     sleeper.0.take();
     loop {
         if let Poll::Ready(result) = work.poll(py, &waker) {
             return result;
+        }
+        if watched.as_mut().is_some_and(|watched| watched.is_cancelled(&waker)) {
+            return Err(errors::cancelled(py));
         }
         loop {
             // What a handler raises ends the wait: what the work is given meanwhile goes to the next when it is dropped.
@@ -90,7 +102,13 @@ fn park(py: Python<'_>, mut work: Work, limit: Option<Limit>) -> PyResult<Py<PyA
                     Poll::Ready(result) => result,
                     Poll::Pending => {
                         drop(work);
-                        limit.map_or_else(|| Ok(py.None()), |limit| limit.then.outcome(py))
+                        match (limit, &watched) {
+                            (Some(Limit { then: Then::EndScope, .. }), Some(watched)) => {
+                                Err(watched.expire(py))
+                            }
+                            (Some(limit), _) => limit.then.outcome(py),
+                            (None, _) => unreachable!("only who has a limit is late"),
+                        }
                     }
                 };
             }

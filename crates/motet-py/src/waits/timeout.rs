@@ -1,6 +1,6 @@
 //! How long a wait may last, and what then.
 
-use super::{operations, select};
+use super::{errors, operations, select};
 use pyo3::exceptions::{PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 use std::time::Duration;
@@ -21,6 +21,8 @@ pub enum Then {
     False,
     /// None: it was to wait for just that.
     Finish,
+    /// The scope in which it waits ends.
+    EndScope,
     /// This one of the operations of a select was to wait for just that.
     Select(usize),
 }
@@ -73,6 +75,7 @@ impl Then {
             Self::Raise => Err(PyTimeoutError::new_err(())),
             Self::False => Ok(operations::truth(py, false)),
             Self::Finish => Ok(py.None()),
+            Self::EndScope => Err(errors::cancelled(py)),
             Self::Select(place) => select::selected(py, place, py.None()),
         }
     }

@@ -9,9 +9,11 @@
 //! given meanwhile stays with its operation until the woken task comes back for it; so a task that is cancelled then has taken
 //! nothing: the operation, when it is dropped, gives it to the next.
 
+use super::errors;
 use super::parties;
 use super::thread::Names;
-use super::timeout::Limit;
+use super::timeout::{Limit, Then};
+use super::token::Watched;
 use super::waker;
 use super::work::Work;
 use crate::call;
@@ -24,7 +26,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::{Borrowed, ffi, intern};
 use std::ffi::c_int;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
 /// Why a waiting task is woken.
 pub enum Woken {
@@ -57,6 +59,8 @@ pub struct State {
     pub blocking: bool,
     /// Gone while it is being looked after, and when the wait is over.
     work: Option<Work>,
+    /// Whose cancellation ends it: a green thread's scope.
+    watched: Option<Watched>,
     /// The loop on which it waits. Without one, whoever wakes it calls the callback at once: it is trio's then.
     pub home: Option<Home>,
     timer: Option<Py<PyAny>>,
@@ -94,6 +98,7 @@ impl Wait {
             phase: Phase::New,
             blocking: false,
             work: Some(work),
+            watched: None,
             home: None,
             timer: None,
             first: None,
@@ -105,6 +110,13 @@ impl Wait {
     /// One that is over already, for whoever awaits it.
     pub fn done(names: &'static Names, value: Py<PyAny>) -> Self {
         Self::new(names, None, Work::Done(value), None)
+    }
+
+    /// One that also ends when a scope is cancelled.
+    pub fn watching(self, watched: Option<Watched>) -> Self {
+        let mut state = self.state.into_inner();
+        state.watched = watched;
+        Self { state: Exclusive::new(state), ..self }
     }
 
     pub fn names(&self) -> &'static Names {
@@ -158,7 +170,7 @@ impl Wait {
         let (phase, work, timer, callbacks) = self.state.with(py, |state| {
             (
                 std::mem::replace(&mut state.phase, Phase::Over),
-                state.work.take(),
+                (state.work.take(), state.watched.take()),
                 state.timer.take(),
                 (state.first.take(), std::mem::take(&mut state.more)),
             )
@@ -199,7 +211,10 @@ impl Wait {
         if let Some(owner) = self.owner {
             owner.drop_ref(py);
         }
-        let State { phase, home, timer, first, more, .. } = self.state.into_inner();
+        let State { phase, watched, home, timer, first, more, .. } = self.state.into_inner();
+        if let Some(watched) = watched {
+            watched.drop_ref(py);
+        }
         if let Phase::Woken(Woken::Cancelled(Some(message))) = phase {
             message.drop_ref(py);
         }
@@ -233,12 +248,16 @@ pub fn step(this: This<'_, '_>, wait: &Wait) -> PyResult<Step> {
         (Phase::Woken(Woken::Ready), Some(work)) => go_on(this, wait, work),
         (Phase::Woken(Woken::Late), Some(mut work)) => {
             // It may have been given something at the same moment.
-            match work.poll(py, std::task::Waker::noop()) {
+            match work.poll(py, Waker::noop()) {
                 Poll::Ready(result) => result.map(Step::Return),
                 Poll::Pending => {
                     drop(work);
                     let limit = wait.limit.expect("only who has a limit is late");
-                    limit.then.outcome(py).map(Step::Return)
+                    let watched = wait.state.with(py, |state| state.watched.take());
+                    match watched {
+                        Some(watched) if limit.then == Then::EndScope => Err(watched.expire(py)),
+                        _ => limit.then.outcome(py).map(Step::Return),
+                    }
                 }
             }
         }
@@ -319,11 +338,16 @@ fn go_on(this: This<'_, '_>, wait: &Wait, mut work: Work) -> PyResult<Step> {
         state.phase = Phase::Waiting;
         state.blocking = true;
     });
-    let result = work.poll(py, &waker::of(this));
-    match result {
+    let waker = waker::of(this);
+    match work.poll(py, &waker) {
         Poll::Ready(result) => {
             wait.end(py);
             result.map(Step::Return)
+        }
+        Poll::Pending if is_cancelled(wait, py, &waker) => {
+            drop(work);
+            wait.end(py);
+            Err(errors::cancelled(py))
         }
         Poll::Pending => {
             // Somebody may have ended it meanwhile.
@@ -337,6 +361,14 @@ fn go_on(this: This<'_, '_>, wait: &Wait, mut work: Work) -> PyResult<Step> {
             Ok(Step::Park)
         }
     }
+}
+
+/// Whether the scope is cancelled in which it waits.
+fn is_cancelled(wait: &Wait, py: Python<'_>, waker: &Waker) -> bool {
+    let Some(mut watched) = wait.state.with(py, |state| state.watched.take()) else { return false };
+    let is_cancelled = watched.is_cancelled(waker);
+    wait.state.with(py, |state| state.watched = Some(watched));
+    is_cancelled
 }
 
 /// Wakes whoever waits; whether it was waiting.
