@@ -82,7 +82,8 @@ class EventLoop(  # type: ignore[misc]
                 firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook
             )
             events._set_running_loop(self)
-            wakeup = self._listen_to_signals()
+            if self._hears_signals:
+                wakeup = self._listen_to_signals()
             self._run()
         finally:
             self._stopping = False

@@ -49,6 +49,9 @@ class SignalMethods(LoopBase):
     _signal_sockets: tuple[socket.socket, socket.socket] | None
     _signal_handlers: dict[int, tuple[Callable[..., object], tuple[Any, ...], contextvars.Context]]
 
+    # False for a loop that stands still while other code of its thread runs, which may want signals itself.
+    _hears_signals = True
+
     def _listen_to_signals(self) -> int | None:
         """Makes signals wake this loop, in the main thread; returns the wakeup descriptor set before."""
         if threading.current_thread() is not threading.main_thread():

@@ -55,12 +55,14 @@ impl Condition {
     /// Releases the lock, waits for a notification and acquires the lock again. The future, when it is dropped, leaves the lock
     /// released. A re-entrant lock must be held once.
     pub async fn wait(&self, held: Held) -> Held {
-        let (lock, party) = held.into_parts();
-        let notified = self.notified().by(party).begin();
-        // Held until now, so that it can be released.
-        let _ = lock.release(party);
-        notified.await;
-        lock.acquire().by(party).await
+        let (lock, party) = held.parts();
+        let mut notified = self.notified().by(party).begin();
+        drop(held);
+        // Not taken before the lock is had: given back, and so passed on, if this is dropped meanwhile.
+        std::future::poll_fn(|context| notified.poll_granted(context.waker())).await;
+        let held = lock.acquire().by(party).await;
+        notified.take();
+        held
     }
 
     /// Waits for a notification, whatever becomes of the lock.
@@ -74,7 +76,7 @@ impl Condition {
             .with(|state, effects| (0..most).take_while(|_| state.waiters.serve(|(), _| (), effects)).count())
     }
 
-    /// Tells all who wait; how many there were.
+    /// Tells all who wait; how many there were. What one of them does not take, since it waits no more, goes to whoever waits then.
     pub fn notify_all(&self) -> usize {
         self.notify(usize::MAX)
     }

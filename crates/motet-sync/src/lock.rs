@@ -45,7 +45,9 @@ pub struct State {
     owner: Option<Party>,
     depth: usize,
     reentrant: bool,
-    waiters: Waiters<(), ()>,
+    /// Which hold this is: a new number each time that it has another owner.
+    turn: u64,
+    waiters: Waiters<(), u64>,
 }
 
 /// The future of [`Lock::acquire`].
@@ -60,7 +62,7 @@ impl Lock {
     }
 
     /// A lock that its owner may acquire again, and releases as often. Owners are told apart as parties: see
-    /// [`Operation::by`].
+    /// [`Operation::by`]. A party that waits for it more than once at the same time is served one by one, as if it were several.
     #[must_use]
     pub fn reentrant() -> Self {
         Self::with(true)
@@ -68,7 +70,7 @@ impl Lock {
 
     fn with(reentrant: bool) -> Self {
         let waiters = Waiters::default();
-        Self { shared: Shared::new(State { owner: None, depth: 0, reentrant, waiters }) }
+        Self { shared: Shared::new(State { owner: None, depth: 0, reentrant, turn: 0, waiters }) }
     }
 
     /// Waits until it is this party's turn.
@@ -130,8 +132,20 @@ impl State {
             return;
         }
         self.owner = None;
-        let Self { owner, depth, waiters, .. } = self;
-        waiters.serve(|(), party| (*owner, *depth) = (Some(party), 1), effects);
+        let Self { owner, depth, turn, waiters, .. } = self;
+        let give = |(), party| {
+            *turn += 1;
+            (*owner, *depth) = (Some(party), 1);
+            *turn
+        };
+        waiters.serve(give, effects);
+    }
+
+    /// Nothing if that hold was ended by somebody else.
+    fn release_turn(&mut self, turn: u64, effects: &mut Effects) {
+        if self.owner.is_some() && self.turn == turn {
+            self.release(effects);
+        }
     }
 }
 
@@ -140,6 +154,7 @@ impl State {
 pub struct Held {
     lock: Option<Lock>,
     party: Party,
+    turn: u64,
 }
 
 impl Held {
@@ -148,17 +163,16 @@ impl Held {
         self.lock = None;
     }
 
-    /// The lock, and who holds it; it is held on.
-    pub(crate) fn into_parts(mut self) -> (Lock, Party) {
-        (self.lock.take().expect("nothing else takes it"), self.party)
+    /// The lock, and who holds it.
+    pub(crate) fn parts(&self) -> (Lock, Party) {
+        (self.lock.clone().expect("nothing else takes it"), self.party)
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         if let Some(lock) = self.lock.take() {
-            // Somebody else has released it, and there is nobody to be told.
-            let _ = lock.release(self.party);
+            lock.shared.with(|state, effects| state.release_turn(self.turn, effects));
         }
     }
 }
@@ -170,29 +184,32 @@ pub struct Acquiring(());
 impl Kind for Acquiring {
     type State = State;
     type Wish = ();
-    type Grant = ();
+    type Grant = u64;
     type Output = Held;
 
-    fn attempt(state: &mut State, (): (), party: Party, _: &mut Effects) -> Result<(), ()> {
+    fn attempt(state: &mut State, (): (), party: Party, _: &mut Effects) -> Result<u64, ()> {
         if !state.can_be_had_by(party) {
             return Err(());
         }
+        if state.owner.is_none() {
+            state.turn += 1;
+        }
         state.owner = Some(party);
         state.depth += 1;
-        Ok(())
+        Ok(state.turn)
     }
 
-    fn waiters(state: &mut State) -> &mut Waiters<(), ()> {
+    fn waiters(state: &mut State) -> &mut Waiters<(), u64> {
         &mut state.waiters
     }
 
-    fn give_back(state: &mut State, (): (), effects: &mut Effects) -> Option<()> {
-        state.release(effects);
+    fn give_back(state: &mut State, turn: u64, effects: &mut Effects) -> Option<u64> {
+        state.release_turn(turn, effects);
         None
     }
 
-    fn output(shared: &Arc<Shared<State>>, (): (), party: Party) -> Held {
-        Held { lock: Some(Lock { shared: Arc::clone(shared) }), party }
+    fn output(shared: &Arc<Shared<State>>, turn: u64, party: Party) -> Held {
+        Held { lock: Some(Lock { shared: Arc::clone(shared) }), party, turn }
     }
 }
 

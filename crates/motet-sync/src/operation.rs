@@ -148,6 +148,12 @@ impl<K: Kind> Operation<K> {
         }
     }
 
+    /// Ready when [`take`](Self::take) has something to give; until then this waker is the one to be woken.
+    pub(crate) fn poll_granted(&mut self, waker: &Waker) -> Poll<()> {
+        self.collect(waker);
+        if matches!(self.step, Step::Granted(_)) { Poll::Ready(()) } else { Poll::Pending }
+    }
+
     /// Back to before the wait began, or to its result.
     fn withdraw(&mut self) {
         let Step::Parked(key) = self.step else { return };
@@ -210,9 +216,12 @@ impl<K: Selective> Selectable for Operation<K> {
 
     fn park(&mut self, claim: Claim, ticket: &Ticket, waker: &Waker) -> bool {
         let Self { shared, party, step } = self;
-        let Step::Fresh(wish) = std::mem::replace(step, Step::Ended) else {
-            unreachable!("it waits for one thing at a time")
-        };
+        // Looked at before it is replaced: the key of a wait that has begun must not be forgotten.
+        assert!(
+            matches!(step, Step::Fresh(_)),
+            "a select's operations wait nowhere else, and have results to give"
+        );
+        let Step::Fresh(wish) = std::mem::replace(step, Step::Ended) else { unreachable!("just seen") };
         *step = shared.with(|state, _| {
             if K::is_possible(state, &wish, *party, ticket) {
                 return Step::Fresh(wish);

@@ -95,6 +95,8 @@ impl Selection {
 
     /// The first operation that could be done; none if it waits for all now.
     fn begin(&mut self, operations: &mut [&mut (dyn Selectable + Send)], waker: &Waker) -> Option<usize> {
+        // One that waits already, or was left by another select, begins anew.
+        operations.iter_mut().for_each(|operation| operation.withdraw());
         let mut places: Vec<usize> = (0..operations.len()).collect();
         places.sort_by_key(|&place| operations[place].number());
         loop {

@@ -3,7 +3,7 @@
 //! # Invariants, under its lock
 //!
 //! * While somebody waits, the first who does wants more permits than are left. Nobody who comes later is before them, however
-//!   few they want.
+//!   few they want. A select that was given something elsewhere counts as waiting until it has been polled or dropped.
 //! * Permits are handed over: those of a waiter that was served, and has not run yet, are not among those left.
 
 use std::task::Waker;
@@ -141,8 +141,8 @@ impl Permits {
 
 impl Drop for Permits {
     fn drop(&mut self) {
-        // Who releases others' permits too has made it fail, and there is nobody to be told.
-        let _ = self.semaphore.release(self.count);
+        let count = self.count;
+        self.semaphore.shared.with(|state, effects| AcquiringPermits::give_back(state, count, effects));
     }
 }
 

@@ -52,6 +52,10 @@ impl Claim {
         self.ticket.0.load(Ordering::Acquire) == OPEN
     }
 
+    pub(crate) fn is_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.ticket, &other.ticket)
+    }
+
     pub(crate) fn is_of(&self, ticket: &Ticket) -> bool {
         std::ptr::eq(&raw const *self.ticket, ticket)
     }

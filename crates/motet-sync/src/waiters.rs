@@ -12,6 +12,7 @@
 //! * An entry is freed by its owner alone, by [`Waiters::collect`] or [`Waiters::withdraw`]: no key is used twice.
 //! * Wakers are called, and dropped, after the lock was let go of (see [`Effects`]): they may run anybody's code.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 use std::time::Instant;
 
@@ -39,6 +40,13 @@ struct Entry<W, G> {
     since: Instant,
     previous: Key,
     next: Key,
+}
+
+impl<W, G> Entry<W, G> {
+    fn wish(&self) -> &W {
+        let State::Waiting(wish) = &self.state else { unreachable!("only who waits is in the list") };
+        wish
+    }
 }
 
 enum State<W, G> {
@@ -90,11 +98,16 @@ impl<W, G> Waiters<W, G> {
     /// The first waiter that still waits, claimed if what it wishes can be had.
     pub(crate) fn next(&mut self, mut fits: impl FnMut(&W) -> bool) -> Next {
         while self.first != NONE {
-            let key = self.first;
-            let entry = &self.entries[key];
-            let State::Waiting(wish) = &entry.state else { unreachable!("only who waits is in the list") };
-            if entry.claim.as_ref().is_none_or(Claim::is_open) && !fits(wish) {
-                return Next::Unfit;
+            let mut key = self.first;
+            let mut entry = &self.entries[key];
+            // A select may wait for several things here: none of its own waits is in the way of its next ones.
+            while entry.claim.as_ref().is_none_or(Claim::is_open) && !fits(entry.wish()) {
+                let same = |next: &&Entry<W, G>| matches!((&entry.claim, &next.claim), (Some(one), Some(other)) if one.is_with(other));
+                key = entry.next;
+                match self.entries.get(key).filter(same) {
+                    Some(next) => entry = next,
+                    None => return Next::Unfit,
+                }
             }
             let is_ours = entry.claim.as_ref().is_none_or(Claim::take);
             self.unlink(key);
@@ -235,8 +248,16 @@ impl Effects {
     #[inline]
     pub(crate) fn run(self) {
         // Nearly always there is nothing to do.
-        let Some(first) = self.first else { return };
-        first.wake();
-        self.others.into_iter().for_each(Waker::wake);
+        if self.first.is_some() || self.discarded.is_some() {
+            self.run_some();
+        }
+    }
+
+    /// A waker's panic concerns neither the others nor whoever has changed the state; the panic hook has told of it.
+    fn run_some(self) {
+        for waker in self.first.into_iter().chain(self.others) {
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(self.discarded)));
     }
 }

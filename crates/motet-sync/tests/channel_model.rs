@@ -58,6 +58,8 @@ type Number = usize;
 #[derive(Default)]
 struct ModelChannel {
     items: VecDeque<u32>,
+    /// All items that were ever put, in the order in which they were.
+    put: Vec<u32>,
     room: usize,
     /// Who waits, at which place of its wishes.
     getters: Vec<(Number, usize)>,
@@ -94,6 +96,7 @@ impl Model {
 
     fn take_from_putter(&mut self, channel: usize) -> Option<u32> {
         let &(wait, place, item) = self.channels[channel].putters.first()?;
+        self.channels[channel].put.push(item);
         self.grant(wait, place, Outcome::Put);
         Some(item)
     }
@@ -105,10 +108,12 @@ impl Model {
                     return Some(Outcome::Refused);
                 }
                 if self.hand_over(channel, item) {
+                    self.channels[channel].put.push(item);
                     return Some(Outcome::Put);
                 }
                 let channel = &mut self.channels[channel];
                 if channel.items.len() < channel.room {
+                    channel.put.push(item);
                     channel.items.push_back(item);
                     return Some(Outcome::Put);
                 }
@@ -152,7 +157,9 @@ impl Model {
         if let Some((place, Outcome::Got(item))) = given {
             let Wish::Get(channel) = wishes[place] else { unreachable!() };
             if !self.hand_over(channel, item) {
-                self.channels[channel].items.push_front(item);
+                let ModelChannel { items, put, .. } = &mut self.channels[channel];
+                items.push_back(item);
+                items.make_contiguous().sort_by_key(|&item| put.iter().position(|&other| other == item));
             }
         }
     }

@@ -122,7 +122,9 @@ fn run(bounded: bool, actions: Vec<Action>) {
             Action::Drop(place) if place < held.len() => {
                 let (permits, got) = held.swap_remove(place);
                 drop(got);
-                let _ = model.release(permits);
+                // However many others have released meanwhile.
+                model.left = (model.left + permits).min(model.most);
+                model.serve();
             }
             Action::Keep(place) if place < held.len() => held.swap_remove(place).1.keep(),
             Action::Release(permits) => assert_eq!(semaphore.release(permits), model.release(permits)),

@@ -358,6 +358,6 @@ class Scope:
         return self._workers
 
 
-def _check(function: object) -> None:
+def _check(function: Any) -> None:
     if not callable(function):
         raise TypeError(f"a scope starts functions, not {type(function).__name__}; leave the () away")

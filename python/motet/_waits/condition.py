@@ -43,20 +43,32 @@ class Condition(ConditionCore):
         self._require_lock()
         waiting = self._begin(timeout)
         depth = self._lock._release_all()
+        notified = False
         try:
-            return bool(self._wait(waiting))
+            notified = self._wait(waiting)
         finally:
-            self._acquire_again(depth)
+            try:
+                self._acquire_again(depth)
+            except BaseException:
+                self._pass_on(notified)
+                raise
+        return notified
 
     async def await_(self, timeout: float | None = None) -> bool:
         """As `wait`, awaited."""
         self._require_lock()
         waiting = self._begin(timeout)
         depth = self._lock._release_all()
+        notified = False
         try:
-            return bool(await waiting)
+            notified = await waiting
         finally:
-            await self._aacquire_again(depth)
+            try:
+                await self._aacquire_again(depth)
+            except BaseException:
+                self._pass_on(notified)
+                raise
+        return notified
 
     def wait_for(self, predicate: Callable[[], object], timeout: float | None = None) -> bool:
         """Wait until the predicate is true; whether it was in time."""
@@ -97,6 +109,11 @@ class Condition(ConditionCore):
             raise RuntimeError(
                 "the lock of the condition must be held: use 'with condition:' or 'async with'"
             )
+
+    def _pass_on(self, notified: bool) -> None:
+        # Who was told, and is interrupted before it can go on, is not the one to act.
+        if notified:
+            self._notify(1)
 
     def _acquire_again(self, depth: int) -> None:
         interrupted = None

@@ -9,13 +9,23 @@ from motet import _motet
 if TYPE_CHECKING:
     from motet._loop import EventLoop
 
+# Seconds between two looks for signals.
+SLICE = 0.1
 # So often a loop that is to stop is given its turn.
 TURNS = 100
 
 
 def run_forever(loop: "EventLoop") -> None:
     """What the greenlet does that runs the loop."""
+    loop._hears_signals = False
+    if threading.current_thread() is threading.main_thread():
+        _look_for_signals(loop)
     loop.run_forever()
+
+
+def _look_for_signals(loop: "EventLoop") -> None:
+    # A signal ends a wait, but not one that is just about to begin.
+    loop.call_later(SLICE, _look_for_signals, loop)
 
 
 def close(loop: "EventLoop") -> None:

@@ -48,8 +48,10 @@ pub fn current_task(py: Python<'_>, event_loop: &Py<PyAny>) -> PyResult<Party> {
 
 /// Whoever runs here: the task, if it is one, or the thread.
 pub fn here(py: Python<'_>) -> PyResult<Party> {
-    if let Some(body) = crate::green::here(py)? {
-        return Ok(if body.get().is_root() { this_thread() } else { green(&body) });
+    if let Some(body) = crate::green::here(py)?
+        && !body.get().is_root()
+    {
+        return Ok(green(&body));
     }
     if let Some(task_of_trio) = current_task_of_trio(py)? {
         return Ok(task(task_of_trio.as_ptr().addr() as u64));

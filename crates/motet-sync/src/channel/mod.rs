@@ -10,7 +10,7 @@
 //! The first two leave selects aside whose ticket was taken elsewhere just now: they wait no more, and are about to say so.
 //!
 //! Items pass from hand to hand: a put gives its item to the first who waits, so that nobody who comes later is before
-//! them. An item that came back is the next to be got.
+//! them. An item that came back takes the place that it had.
 
 mod errors;
 mod state;
@@ -121,10 +121,12 @@ impl<T, E> Channel<T, E> {
     pub fn try_get(&self) -> Result<T, TryGetError<E>> {
         let got =
             self.shared.with(|state, effects| Getting::attempt(state, (), Party::this_thread(), effects));
-        got.map_err(|()| TryGetError::Empty)?.map_err(TryGetError::Closed)
+        let (_, item) = got.map_err(|()| TryGetError::Empty)?.map_err(TryGetError::Closed)?;
+        Ok(item)
     }
 
-    /// Takes no more items, and ends all waits. Items that are in it can still be got. False if it was closed before.
+    /// Takes no more items, and ends all waits. Items that are in it can still be got, and so can one that comes back afterwards
+    /// because a get that was given it was dropped. False if it was closed before.
     pub fn close(&self, error: Option<E>) -> bool {
         let closed = Closed { error: error.map(Arc::new) };
         self.shared.with(|state, effects| state.close(&closed, effects))

@@ -13,10 +13,11 @@ use crate::waiters::{Effects, Kept, Waiters};
 
 /// What the lock of a channel guards.
 pub struct State<T, E> {
-    items: VecDeque<T>,
+    /// Each with its number, in the order of these.
+    items: VecDeque<(u64, T)>,
     room: usize,
     overflow: Overflow,
-    getters: Waiters<(), Result<T, Closed<E>>>,
+    getters: Waiters<(), GetResult<T, E>>,
     putters: Waiters<T, PutResult<T, E>>,
     closed: Option<Closed<E>>,
     put: u64,
@@ -25,6 +26,8 @@ pub struct State<T, E> {
 }
 
 type PutResult<T, E> = Result<Option<T>, PutError<T, E>>;
+/// An item with its number: one that comes back takes its place again.
+type GetResult<T, E> = Result<(u64, T), Closed<E>>;
 
 impl<T, E> State<T, E> {
     pub(super) fn new(room: usize, overflow: Overflow) -> Self {
@@ -81,9 +84,9 @@ impl<T, E> State<T, E> {
     }
 
     pub(super) fn show(&self, item: &mut dyn FnMut(&T), error: &mut dyn FnMut(&E)) {
-        self.items.iter().for_each(&mut *item);
+        self.items.iter().for_each(|(_, kept)| item(kept));
         for kept in self.getters.kept() {
-            if let Kept::Grant(Ok(given)) = kept {
+            if let Kept::Grant(Ok((_, given))) = kept {
                 item(given);
             }
         }
@@ -102,7 +105,7 @@ impl<T, E> State<T, E> {
     }
 
     pub(super) fn drain(&mut self, effects: &mut Effects) -> Vec<T> {
-        let drained = Vec::from(std::mem::take(&mut self.items));
+        let drained: Vec<T> = std::mem::take(&mut self.items).into_iter().map(|(_, item)| item).collect();
         self.dropped += drained.len() as u64;
         while self.items.len() < self.room {
             let Some(item) = self.take_from_putter(effects) else { break };
@@ -112,15 +115,15 @@ impl<T, E> State<T, E> {
     }
 
     /// Gives an item to the first who waits; it comes back if nobody does.
-    fn hand_over(&mut self, item: T, effects: &mut Effects) -> Option<T> {
+    fn hand_over(&mut self, item: (u64, T), effects: &mut Effects) -> Option<(u64, T)> {
         let mut item = Some(item);
         let given = self.getters.serve(|(), _| Ok(item.take().expect("it is given once")), effects);
         self.got += u64::from(given);
         item
     }
 
-    /// Takes the item of the first who waits to put.
-    fn take_from_putter(&mut self, effects: &mut Effects) -> Option<T> {
+    /// Takes the item of the first who waits to put, with its number.
+    fn take_from_putter(&mut self, effects: &mut Effects) -> Option<(u64, T)> {
         let mut taken = None;
         self.putters.serve(
             |item, _| {
@@ -130,7 +133,7 @@ impl<T, E> State<T, E> {
             effects,
         );
         self.put += u64::from(taken.is_some());
-        taken
+        Some((self.put, taken?))
     }
 }
 
@@ -153,13 +156,14 @@ impl<T, E> Kind for Putting<T, E> {
         if let Some(closed) = &state.closed {
             return Ok(Err(PutError::Closed(item, closed.clone())));
         }
-        let Some(item) = state.hand_over(item, effects) else {
-            state.put += 1;
+        let number = state.put + 1;
+        let Some((_, item)) = state.hand_over((number, item), effects) else {
+            state.put = number;
             return Ok(Ok(None));
         };
         if state.items.len() < state.room {
-            state.put += 1;
-            state.items.push_back(item);
+            state.put = number;
+            state.items.push_back((number, item));
             return Ok(Ok(None));
         }
         match state.overflow {
@@ -167,13 +171,13 @@ impl<T, E> Kind for Putting<T, E> {
             Overflow::Fail => return Ok(Err(PutError::Full(item))),
             Overflow::DropNewest | Overflow::DropOldest => {}
         }
-        state.put += 1;
+        state.put = number;
         state.dropped += 1;
         if state.overflow == Overflow::DropNewest || state.items.is_empty() {
             return Ok(Ok(Some(item)));
         }
-        state.items.push_back(item);
-        Ok(Ok(state.items.pop_front()))
+        state.items.push_back((number, item));
+        Ok(Ok(state.items.pop_front().map(|(_, oldest)| oldest)))
     }
 
     fn waiters(state: &mut State<T, E>) -> &mut Waiters<T, PutResult<T, E>> {
@@ -205,7 +209,7 @@ pub struct Getting<T, E>(PhantomData<(T, E)>);
 impl<T, E> Kind for Getting<T, E> {
     type State = State<T, E>;
     type Wish = ();
-    type Grant = Result<T, Closed<E>>;
+    type Grant = GetResult<T, E>;
     type Output = Result<T, Closed<E>>;
 
     fn attempt(state: &mut State<T, E>, (): (), _: Party, effects: &mut Effects) -> Result<Self::Grant, ()> {
@@ -239,15 +243,19 @@ impl<T, E> Kind for Getting<T, E> {
             closed => return Some(closed),
         };
         state.got -= 1;
-        let left = state.hand_over(item, effects);
-        if let Some(item) = left {
-            state.items.push_front(item);
+        let item = state.hand_over(item, effects)?;
+        let is_full = state.items.len() >= state.room;
+        let place = state.items.partition_point(|(number, _)| *number < item.0);
+        state.items.insert(place, item);
+        if state.overflow != Overflow::DropOldest || !is_full || state.closed.is_some() {
+            return None;
         }
-        None
+        state.dropped += 1;
+        state.items.pop_front().map(Ok)
     }
 
     fn output(_: &Arc<Shared<State<T, E>>>, grant: Self::Grant, _: Party) -> Self::Output {
-        grant
+        grant.map(|(_, item)| item)
     }
 }
 
