@@ -62,6 +62,21 @@ def test_mechanism_prints_the_same_on_motet(name: str) -> None:
     assert run(MOTET, program) == plain
 
 
+def test_philosophers_end_their_dinner() -> None:
+    lines = run(PLAIN, EXAMPLES / "philosophers" / "main.py", "--seconds", "0.3").splitlines()
+    assert lines[0] == "left first:"
+    names = ["Aristotle", "Hypatia", "Plato", "Simone", "Zeno"]
+    for number, name in enumerate(names):
+        expected = f"  fork {number}: held by thread '{name}'; thread '{names[number - 1]}' waits"
+        assert lines[number + 1] == expected
+    assert lines[6:] == [
+        "  dinner took too long",
+        "  eaten: nobody; forks on the table: 5",
+        "lower number first:",
+        f"  eaten: {', '.join(names)}; forks on the table: 5",
+    ]
+
+
 def test_code_search_finds_the_same_on_motet() -> None:
     plain_counts, plain_hits = search(PLAIN, "--limit", "40", "argument")
     assert plain_counts["files"] == 40

@@ -81,11 +81,12 @@ fn park(
     // One of an earlier wait, which had ended otherwise.
     sleeper.0.take();
     loop {
-        if let Poll::Ready(result) = work.poll(py, &waker) {
-            return result;
-        }
+        // Before a look at what it was given, which may come of the same cancellation: a lock that another has let go of.
         if watched.as_mut().is_some_and(|watched| watched.is_cancelled(&waker)) {
             return Err(errors::cancelled(py));
+        }
+        if let Poll::Ready(result) = work.poll(py, &waker) {
+            return result;
         }
         loop {
             // What a handler raises ends the wait: what the work is given meanwhile goes to the next when it is dropped.
@@ -97,18 +98,16 @@ fn park(
                 break;
             }
             if left.is_some_and(|left| left.is_zero()) {
+                if let (Some(Limit { then: Then::EndScope, .. }), Some(watched)) = (limit, &watched) {
+                    drop(work);
+                    return Err(watched.expire(py));
+                }
                 // It may have been given something at this moment.
                 return match work.poll(py, Waker::noop()) {
                     Poll::Ready(result) => result,
                     Poll::Pending => {
                         drop(work);
-                        match (limit, &watched) {
-                            (Some(Limit { then: Then::EndScope, .. }), Some(watched)) => {
-                                Err(watched.expire(py))
-                            }
-                            (Some(limit), _) => limit.then.outcome(py),
-                            (None, _) => unreachable!("only who has a limit is late"),
-                        }
+                        limit.map_or_else(|| Ok(py.None()), |limit| limit.then.outcome(py))
                     }
                 };
             }

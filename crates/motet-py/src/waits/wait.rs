@@ -247,17 +247,19 @@ pub fn step(this: This<'_, '_>, wait: &Wait) -> PyResult<Step> {
         }
         (Phase::Woken(Woken::Ready), Some(work)) => go_on(this, wait, work),
         (Phase::Woken(Woken::Late), Some(mut work)) => {
+            let limit = wait.limit.expect("only who has a limit is late");
+            if limit.then == Then::EndScope
+                && let Some(watched) = wait.state.with(py, |state| state.watched.take())
+            {
+                drop(work);
+                return Err(watched.expire(py));
+            }
             // It may have been given something at the same moment.
             match work.poll(py, Waker::noop()) {
                 Poll::Ready(result) => result.map(Step::Return),
                 Poll::Pending => {
                     drop(work);
-                    let limit = wait.limit.expect("only who has a limit is late");
-                    let watched = wait.state.with(py, |state| state.watched.take());
-                    match watched {
-                        Some(watched) if limit.then == Then::EndScope => Err(watched.expire(py)),
-                        _ => limit.then.outcome(py).map(Step::Return),
-                    }
+                    limit.then.outcome(py).map(Step::Return)
                 }
             }
         }
@@ -339,15 +341,16 @@ fn go_on(this: This<'_, '_>, wait: &Wait, mut work: Work) -> PyResult<Step> {
         state.blocking = true;
     });
     let waker = waker::of(this);
+    // Before a look at what it was given, which may come of the same cancellation: a lock that another has let go of.
+    if is_cancelled(wait, py, &waker) {
+        drop(work);
+        wait.end(py);
+        return Err(errors::cancelled(py));
+    }
     match work.poll(py, &waker) {
         Poll::Ready(result) => {
             wait.end(py);
             result.map(Step::Return)
-        }
-        Poll::Pending if is_cancelled(wait, py, &waker) => {
-            drop(work);
-            wait.end(py);
-            Err(errors::cancelled(py))
         }
         Poll::Pending => {
             // Somebody may have ended it meanwhile.
